@@ -1,0 +1,140 @@
+"""`./inv demo`: the whole way once, from this machine as it is to a page that can be opened.
+
+It stands in the blog's room because publishing is its last step: it uses what `envs` offers and then the blog.
+"""
+
+from typing import Any
+
+from invoke import Context, Exit, task
+
+from envs.errors import KitError, RunError
+from envs.settings import ROOT, number, runs_dir
+
+__all__ = ["demo"]
+
+RUN_ID = "demo"
+RECIPE = "tagger"
+
+
+@task(
+    help={
+        "fresh": "remove the demo's run first and train anew",
+        "set": "change a setting of the tagger for a fresh run, e.g. --set epochs=1",
+    },
+    iterable=["set"],
+)
+def demo(c: Context, fresh: bool = False, set: list[str] | None = None) -> None:
+    """Set everything up, train a tagger in a detached session, follow it and make the page of its results.
+
+    Interrupt it as you like: the training goes on, and the next `./inv demo` picks it up where it is.
+    """
+    if c.config.run.dry:
+        print(f"would look at the machine, prepare the environment, train {RECIPE} in {runs_dir(c) / RUN_ID}, post it")
+        return
+    _look_at_machine()
+    _prepare(str(c.config.mirrors.npm))
+    run = _training(c, fresh, set or [])
+    _follow_to_the_end(run)
+    _publish(run, int(number("blog.port", c.config.blog.port)))
+
+
+def _step(number_: int, title: str) -> None:
+    print(f"\n── {number_}/5 {title} ──", flush=True)
+
+
+def _look_at_machine() -> None:
+    """Show what `doctor` finds; stop only where something needed is missing.
+
+    Raises:
+        KitError: naming the command that installs it.
+    """
+    from envs.doctor import examine, table
+
+    _step(1, "this machine")
+    findings = examine(ROOT)
+    print(table(findings))
+    broken = [finding for finding in findings if finding.level == "broken"]
+    if broken:
+        mends = "\n".join(f"  next: {finding.mend}" for finding in broken)
+        raise KitError(f"needed and missing: {', '.join(f.name for f in broken)}\n{mends}\n  then: ./inv demo")
+
+
+def _prepare(npm_registry: str) -> None:
+    from envs.environment import up
+
+    _step(2, "the environment")
+    report = up(ROOT, npm_registry)
+    print(f"Python {report['python']}, torch {report['proof']['torch']}, node {report['node']}: ready")
+
+
+def _training(c: Context, fresh: bool, overrides: list[str]) -> Any:
+    """The demo's run: started, resumed, or found running or finished."""
+    from envs.launch import recipe_order, remove, resume, start, stop
+    from envs.runs import RESUMABLE, Run
+    from seqlab import recipes
+
+    _step(3, "training in a detached tmux session")
+    run = Run(runs_dir(c) / RUN_ID)
+    known = (run.folder / "run.json").is_file()
+    if known and fresh:
+        if run.state() in ("queued", "running"):
+            stop(run, now=True)
+        remove(run)
+        known = False
+    if known and overrides:
+        raise KitError("--set needs a fresh run\n  next: ./inv demo --fresh --set …")
+    if not known:
+        config = recipes.resolve(RECIPE, overrides, data=None, seed=None)
+        order = recipe_order(run.folder, RECIPE, config, str(c.config.train.gpu), float(c.config.train.grace_s))
+        start(ROOT, run.folder, order)
+        print(f"started {run.id} in {run.folder}")
+    elif (state := run.state()) in RESUMABLE:
+        resume(ROOT, run)
+        print(f"the earlier run was {state}: resumed from its last checkpoint")
+    else:
+        print(f"picking up the run that is {state}" + ("; --fresh trains anew" if state == "finished" else ""))
+    return run
+
+
+def _follow_to_the_end(run: Any) -> None:
+    """Follow the run; Ctrl-C leaves it running and says how to come back.
+
+    Raises:
+        RunError: it did not finish; the log's last lines are in the message.
+    """
+    from envs.follow import follow, how_to_come_back
+
+    try:
+        state = follow(run)
+    except KeyboardInterrupt:
+        raise Exit(
+            f"\n{how_to_come_back(run.id)}\n  ./inv demo                       picks it up again", code=130
+        ) from None
+    if state != "finished":
+        tail = "\n".join(f"  | {line}" for line in run.log_tail(12))
+        raise RunError(
+            f"the training is {state}: {run.record().get('message', '')}\n{tail}\n  next: ./inv demo resumes it"
+        )
+
+
+def _publish(run: Any, port: int) -> None:
+    """Turn the run into a post, build the site, and say where it is."""
+    from blog.post import write_post
+    from blog.site import build
+
+    from envs.follow import results_text
+
+    _step(4, "results on held-out files")
+    print(results_text(run))
+    _step(5, "the page")
+    post = write_post(run.folder, ROOT / "blog")
+    build(ROOT / "blog")
+    print(f"post    {post}")
+    print(f"open    {_page_of(run.id)}")
+    print(f"serve   ./inv blog.serve --port {port}")
+
+
+def _page_of(run_id: str) -> str:
+    """The built page of the run's post."""
+    pages = sorted((ROOT / "blog" / "public").rglob(f"{run_id}/index.html"))
+    return str(pages[0]) if pages else str(ROOT / "blog" / "public" / "index.html")

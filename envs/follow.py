@@ -1,0 +1,144 @@
+"""Watching a run: a live progress bar with ETA, loss and score, or plain lines where there is no terminal.
+
+Only reads the run's folder. Ending the follower, by Ctrl-C or by killing its terminal, leaves the run alone.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from envs.files import read_json
+from envs.runs import Run
+
+__all__ = ["follow", "follow_log", "how_to_come_back", "metrics_text", "progress_text", "results_text"]
+
+POLL_S = 0.25
+PLAIN_EVERY_S = 15.0
+
+
+def how_to_come_back(run_id: str) -> str:
+    """What to type after leaving a run that goes on."""
+    return (
+        f"The training goes on without this terminal. Come back with\n"
+        f"  ./inv train.logs {run_id} --follow   the log as it grows\n"
+        f"  ./inv train.attach {run_id}          the session itself (leave it with Ctrl-b d)\n"
+        f"  ./inv train.stop {run_id}            write a checkpoint and stop"
+    )
+
+
+def metrics_text(progress: dict[str, Any]) -> str:
+    """The newest numbers as `loss 3.21 · f1 0.712`, losses first."""
+    metrics = progress.get("metrics") or {}
+    names = sorted(metrics, key=lambda name: (not name.endswith("loss"), name))
+    shown = [name for name in names if name.rsplit("/", 1)[-1] in ("loss", "f1", "accuracy")][:3]
+    return " · ".join(f"{name.removeprefix('train/')} {metrics[name]:.4g}" for name in shown)
+
+
+def progress_text(progress: dict[str, Any]) -> str:
+    """One plain line on where a run is."""
+    step, total = progress.get("step", 0), progress.get("total_steps", 0)
+    share = f"{100 * step / total:3.0f} %" if total else "     "
+    words = [f"{progress.get('phase', 'starting'):<8}", share, f"step {step}/{total}"]
+    eta = progress.get("eta_s")
+    if eta is not None:
+        words.append(f"ETA {int(eta) // 60}:{int(eta) % 60:02d}")
+    return "  ".join([*words, metrics_text(progress)]).rstrip()
+
+
+def follow(run: Run) -> str:
+    """Show the run's progress until it ends; returns its state.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the run goes on.
+    """
+    if sys.stdout.isatty():
+        return _follow_live(run)
+    return _follow_plain(run)
+
+
+def _states(run: Run) -> Iterator[str]:
+    """The run's state, again and again, until it has ended."""
+    while True:
+        state = run.state()
+        yield state
+        if state not in ("queued", "running"):
+            return
+        time.sleep(POLL_S)
+
+
+def _follow_plain(run: Run) -> str:
+    """A line at each change of phase and every quarter of a minute."""
+    said_at, said_phase = 0.0, None
+    for _ in _states(run):
+        progress = run.progress()
+        phase = progress.get("phase")
+        if phase and (phase != said_phase or time.monotonic() - said_at > PLAIN_EVERY_S):
+            print(progress_text(progress), flush=True)
+            said_at, said_phase = time.monotonic(), phase
+    return run.state()
+
+
+def _follow_live(run: Run) -> str:
+    """A bar that redraws itself."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.fields[phase]:<9}"),
+        BarColumn(bar_width=32),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("ETA {task.fields[eta]}"),
+        TextColumn("[cyan]{task.fields[metrics]}"),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task("", total=None, phase="waiting", eta="–", metrics="")
+        for state in _states(run):
+            progress = run.progress()
+            eta = progress.get("eta_s")
+            bar.update(
+                task,
+                total=progress.get("total_steps") or None,
+                completed=progress.get("step", 0),
+                phase=progress.get("phase", "waiting" if state == "queued" else "starting"),
+                eta="–" if eta is None else f"{int(eta) // 60}:{int(eta) % 60:02d}",
+                metrics=metrics_text(progress),
+            )
+    return run.state()
+
+
+def follow_log(run: Run, lines: int) -> str:
+    """Print the last `lines` of the log, then whatever is added until the run ends; returns its state."""
+    log = run.folder / "log.txt"
+    for line in run.log_tail(lines):
+        print(line)
+    position = log.stat().st_size if log.exists() else 0
+    for _ in _states(run):
+        position = _print_from(log, position)
+    _print_from(log, position)
+    return run.state()
+
+
+def _print_from(log: Any, position: int) -> int:
+    """Print what the log has beyond `position` in whole lines; returns the new position."""
+    try:
+        with log.open("rb") as file:
+            file.seek(position)
+            data = file.read()
+    except FileNotFoundError:
+        return position
+    whole = data[: data.rfind(b"\n") + 1]
+    if whole:
+        print(whole.decode("utf-8", errors="replace"), end="", flush=True)
+    return position + len(whole)
+
+
+def results_text(run: Run) -> str:
+    """The table of `report.json` as aligned lines: models down, scores across."""
+    results = (read_json(run.folder / "report.json") or {}).get("results") or {}
+    columns, rows = results.get("columns", []), results.get("rows", [])
+    width = max((len(row["model"]) for row in rows), default=5)
+    lines = [f"{results.get('part', ''):<{width}}  " + "  ".join(f"{column:>9}" for column in columns)]
+    for row in rows:
+        lines.append(f"{row['model']:<{width}}  " + "  ".join(f"{value:>9.4f}" for value in row["values"]))
+    return "\n".join(lines)

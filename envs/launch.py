@@ -1,0 +1,233 @@
+"""Starting, resuming and stopping runs: makes the run folder, opens the session, signals the runner."""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envs.errors import RunError
+from envs.files import read_json, write_atomically, write_json
+from envs.gpus import parse_request
+from envs.provenance import environment, git_state, host_and_user
+from envs.runner import utc_now
+from envs.runs import RESUMABLE, Run, check_run_id
+from envs.tmux import start_session
+
+__all__ = ["Order", "recipe_order", "remove", "resume", "start", "stop"]
+
+# The runner takes some 60 ms to start; a machine under load may need much longer.
+RUNNER_START_S = 15.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to run: a recipe with its resolved configuration, or any command."""
+
+    command: Sequence[str]
+    recipe: str | None = None
+    config: dict[str, Any] | None = None
+    seed: int | None = None
+    gpu: str = "auto"
+    grace_s: float = 60.0
+    cwd: Path | None = None
+
+
+def recipe_order(folder: Path, recipe: str, config: dict[str, Any], gpu: str, grace_s: float) -> Order:
+    """The order that trains `recipe` into `folder` with this environment's Python."""
+    # The configuration travels in a file, so no value of it ever meets a shell or a process list.
+    command = [sys.executable, "-m", "seqlab.train", recipe, "--out", str(folder)]
+    command += ["--config", str(folder / "order.json")]
+    seed = config.get("seed")
+    return Order(command, recipe, config, seed if isinstance(seed, int) else None, gpu, grace_s)
+
+
+def start(root: Path, folder: Path, order: Order) -> Run:
+    """Make the run folder `folder` and start `order` in a detached session named like it.
+
+    Args:
+        root: the checkout; decides the tmux socket and is where git is asked.
+        folder: the new run's folder; its name becomes the run's id.
+        order: what to run.
+
+    Raises:
+        RunError: the name is taken or unusable, the GPU request is malformed, or the session does not start.
+        MissingTool: no tmux.
+        OSError: the folder cannot be written.
+    """
+    run_id = check_run_id(folder.name)
+    parse_request(order.gpu)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise RunError(
+            f"there is already a run {run_id!r}\n"
+            f"  next: `./inv train.resume {run_id}` continues it, `./inv train.rm {run_id}` removes it, "
+            "or choose another --name"
+        ) from None
+    try:
+        _write_order(root, folder, order)
+        _open_session(root, Run(folder))
+    except BaseException:
+        # Nothing has run yet: leave no half-made run behind.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Run(folder)
+
+
+def _write_order(root: Path, folder: Path, order: Order) -> None:
+    """Write `run.json` in state queued, and the diff of a dirty checkout."""
+    git, diff = git_state(root)
+    if diff:
+        write_atomically(folder / "source.diff", diff)
+    if order.config is not None:
+        write_json(folder / "order.json", order.config)
+    record = {
+        "schema": 1,
+        "id": folder.name,
+        "recipe": order.recipe,
+        "command": [str(word) for word in order.command],
+        "cwd": str(order.cwd or root),
+        "config": order.config or {},
+        "seed": order.seed,
+        "state": "queued",
+        "exit_code": None,
+        "signal": None,
+        "message": "",
+        "created": utc_now(),
+        "started": None,
+        "finished": None,
+        **host_and_user(),
+        "git": git,
+        "gpu": {"requested": order.gpu, "devices": []},
+        "environment": environment(root),
+        "grace_s": order.grace_s,
+        "attempts": [],
+    }
+    write_json(folder / "run.json", record)
+
+
+def _open_session(root: Path, run: Run) -> None:
+    """Start the runner in its session and see that it has taken over."""
+    attempts = len(run.record()["attempts"])
+    errors = run.folder / "runner.err"
+    write_json(run.folder / "launch.env", dict(os.environ), mode=0o600)
+    runner = Path(__file__).with_name("runner.py")
+    try:
+        start_session(root, run.id, [sys.executable, str(runner), str(run.folder)], errors)
+        _await_runner(run, attempts, errors)
+    finally:
+        # The runner removes it as soon as it has read it; a runner that never came must not leave it.
+        if not run.is_alive():
+            (run.folder / "launch.env").unlink(missing_ok=True)
+
+
+def _await_runner(run: Run, attempts: int, errors: Path) -> None:
+    """Wait until the runner holds the lock or has already ended."""
+    deadline = time.monotonic() + RUNNER_START_S
+    while time.monotonic() < deadline:
+        record = run.record()
+        if run.is_alive() or len(record["attempts"]) > attempts or record["state"] not in ("queued",):
+            return
+        if errors.exists() and errors.stat().st_size:
+            break
+        time.sleep(0.01)
+    said = errors.read_text(encoding="utf-8", errors="replace").strip() if errors.exists() else ""
+    raise RunError(f"the runner did not start: {said or 'it said nothing'}\n  next: `./inv doctor`")
+
+
+def resume(root: Path, run: Run) -> None:
+    """Continue a stopped, failed or lost run from its newest checkpoint, in a new session.
+
+    Raises:
+        RunError: the run is running, queued or finished, or the session does not start.
+    """
+    state = run.state()
+    if state not in RESUMABLE:
+        hint = "follow it with `./inv train.logs --follow`" if state != "finished" else "its results are in report.json"
+        raise RunError(f"{run.id} is {state}; only a stopped, failed or lost run can be resumed\n  next: {hint}")
+    if run.is_alive():
+        raise RunError(f"a process of {run.id} is still ending\n  next: `./inv train.stop {run.id} --now`, then again")
+    before = run.record()
+    write_json(run.folder / "run.json", {**before, "state": "queued", "message": "", "exit_code": None})
+    try:
+        _open_session(root, run)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if not run.is_alive():
+                write_json(run.folder / "run.json", before)
+        raise
+
+
+def stop(run: Run, now: bool = False, wait_s: float | None = None) -> str:
+    """Ask a run to write a checkpoint and end, wait for it, and return its state.
+
+    Args:
+        run: the run.
+        now: kill at once instead; what came after the last checkpoint is lost.
+        wait_s: how long to wait; None waits its grace period and a little more.
+
+    Raises:
+        RunError: it is not running, or does not end in time.
+    """
+    state = run.state()
+    if state not in ("queued", "running"):
+        raise RunError(f"{run.id} is {state}, so there is nothing to stop\n  next: `./inv train.show {run.id}`")
+    wait_s = float(run.record().get("grace_s", 60.0)) + 10.0 if wait_s is None else wait_s
+    signalled = False
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        signalled = signalled or _signal_run(run, now)
+        if not run.is_alive() and run.state() not in ("queued", "running"):
+            return run.state()
+        time.sleep(0.05)
+    raise RunError(f"{run.id} has not ended within {wait_s:.0f} s\n  next: `./inv train.stop {run.id} --now` kills it")
+
+
+def _signal_run(run: Run, now: bool) -> bool:
+    """Signal the run's processes; only while its lock is held, and only if the ids are still theirs.
+
+    Returns whether there was someone to signal; a runner that is just starting has not said its id yet.
+    """
+    beat = read_json(run.folder / "heartbeat.json")
+    if beat is None or not run.is_alive():
+        return False
+    runner, child = int(beat["pid"]), beat.get("child_pid")
+    with contextlib.suppress(ProcessLookupError):
+        if _is_runner(runner, run.folder):
+            os.kill(runner, signal.SIGUSR1 if now else signal.SIGTERM)
+            return True
+        if child:  # the runner was killed; its training is still there
+            os.killpg(int(child), signal.SIGKILL if now else signal.SIGTERM)
+            return True
+    return False
+
+
+def _is_runner(pid: int, folder: Path) -> bool:
+    """Whether process `pid` is this folder's runner, as far as the system tells (Linux does)."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except FileNotFoundError:
+        return not Path("/proc").is_dir()
+    return str(folder).encode() in words
+
+
+def remove(run: Run) -> None:
+    """Delete the folder of a run that is not running.
+
+    Raises:
+        RunError: it is queued or running.
+    """
+    if run.is_alive() or run.state() in ("queued", "running"):
+        raise RunError(f"{run.id} is still going\n  next: `./inv train.stop {run.id}` first")
+    # Renamed first: a deletion cut short leaves nothing that looks like a run.
+    doomed = run.folder.with_name(f".{run.id}.removed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    run.folder.rename(doomed)
+    shutil.rmtree(doomed)

@@ -1,0 +1,154 @@
+"""Starting, stopping and resuming through a real tmux server."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from libtmux import common
+
+from envs.errors import MissingTool, RunError
+from envs.launch import Order, remove, resume, start, stop
+from envs.runs import Run, find_run
+from envs.tmux import attach_command, has_session
+
+SLEEPER = (sys.executable, "-c", "print('ready', flush=True)\nimport time\ntime.sleep(600)")
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError("did not happen in time")
+
+
+@pytest.fixture(autouse=True)
+def no_remembered_version() -> Iterator[None]:
+    """libtmux asks for tmux's version once; a test that changes PATH must not leave its answer behind."""
+    forget = (common.get_version.cache_clear, common.get_version_str.cache_clear)
+    for clear in forget:
+        clear()
+    yield
+    for clear in forget:
+        clear()
+
+
+@pytest.fixture
+def runs(tmp_path: Path, tmux_socket: str) -> Path:
+    return tmp_path / "运行 folder's"
+
+
+def begin(root: Path, runs: Path, name: str, *command: str, gpu: str = "none") -> Run:
+    return start(root, runs / name, Order(command or SLEEPER, gpu=gpu))
+
+
+def test_from_start_to_finish(root: Path, runs: Path) -> None:
+    run = begin(root, runs, "标注-1", sys.executable, "-c", "print('你好')")
+    wait_for(lambda: run.state() == "finished")
+    assert run.log_tail(2) == ["你好", "[runner] finished"]
+    record = run.record()
+    assert record["git"]["commit"] is None or len(record["git"]["commit"]) == 40
+    assert record["environment"]["python"]
+    assert not (run.folder / "launch.env").exists()
+    wait_for(lambda: not has_session(root, run.id))
+
+
+def test_a_command_that_ends_at_once_is_not_lost(root: Path, runs: Path) -> None:
+    for number in range(5):
+        run = begin(root, runs, f"quick-{number}", "true")
+        wait_for(lambda run=run: run.state() == "finished")
+
+
+def test_stop_resume_stop(root: Path, runs: Path) -> None:
+    run = begin(root, runs, "a")
+    wait_for(lambda: "ready" in run.log_tail(5))
+    assert run.state() == "running"
+    assert stop(run) == "stopped"
+    resume(root, run)
+    wait_for(lambda: run.log_tail(9).count("ready") == 2)
+    assert stop(run, now=True) == "stopped"
+    assert len(run.record()["attempts"]) == 2
+    with pytest.raises(RunError, match="nothing to stop"):
+        stop(run)
+
+
+def test_a_running_run_is_neither_resumed_nor_removed_nor_started_again(root: Path, runs: Path) -> None:
+    run = begin(root, runs, "a")
+    with pytest.raises(RunError, match="only a stopped, failed or lost run"):
+        resume(root, run)
+    with pytest.raises(RunError, match="still going"):
+        remove(run)
+    with pytest.raises(RunError, match="already a run"):
+        begin(root, runs, "a")
+    stop(run, now=True)
+    remove(run)
+    assert list(runs.iterdir()) == []
+
+
+def test_a_finished_run_is_not_resumed(root: Path, runs: Path) -> None:
+    run = begin(root, runs, "a", "true")
+    wait_for(lambda: run.state() == "finished")
+    with pytest.raises(RunError, match="finished"):
+        resume(root, run)
+    assert run.state() == "finished"
+
+
+def test_killing_the_tmux_server_loses_nothing(root: Path, runs: Path, tmux_socket: str) -> None:
+    run = begin(root, runs, "a")
+    wait_for(lambda: "ready" in run.log_tail(5))
+    subprocess.run(["tmux", "-L", tmux_socket, "kill-server"], check=True)
+    wait_for(lambda: run.state() in ("stopped", "lost"))
+    wait_for(lambda: not run.is_alive())
+    resume(root, run)
+    wait_for(lambda: run.log_tail(9).count("ready") == 2)
+    stop(run, now=True)
+
+
+def test_the_session_shows_the_live_output(root: Path, runs: Path, tmux_socket: str) -> None:
+    run = begin(root, runs, "a")
+    words = ["tmux", "-L", tmux_socket, "capture-pane", "-p", "-t", f"={run.id}:"]
+    wait_for(lambda: "ready" in subprocess.run(words, capture_output=True, text=True).stdout)
+    assert attach_command(root, run.id)[-1] == "=a"
+    stop(run, now=True)
+
+
+@pytest.mark.parametrize("name", ["a'; touch pwned; '", "$(touch pwned)", "a\nb", "-t", ""])
+def test_names_never_reach_a_shell(root: Path, runs: Path, name: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError):
+        start(root, runs / name if name else Path("/"), Order(["true"]))
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_arguments_arrive_as_they_were_given(root: Path, runs: Path) -> None:
+    words = ["a b", "$(id)", "'\"", "; rm -rf /", "-n", "蝶", "", "line\nbreak", "`x`", "\\"]
+    run = begin(root, runs, "a", sys.executable, "-c", "import sys; print(sys.argv[1:])", *words)
+    wait_for(lambda: run.state() == "finished")
+    assert run.log_tail(9)[0] == str(words)
+
+
+def test_without_tmux_nothing_is_left_behind(root: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(MissingTool, match="apt-get install tmux"):
+        begin(root, runs, "a")
+    assert list(runs.iterdir()) == []
+
+
+def test_an_old_tmux_is_named(root: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "bin" / "tmux"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho 'tmux 2.6'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    with pytest.raises(MissingTool, match="too old"):
+        begin(root, runs, "a")
+
+
+def test_runs_are_found_from_elsewhere(root: Path, runs: Path) -> None:
+    run = begin(root, runs, "tagger-1")
+    wait_for(lambda: find_run(runs, "tag").state() == "running")
+    stop(run, now=True)
