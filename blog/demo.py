@@ -8,7 +8,7 @@ from typing import Any
 from invoke import Context, Exit, task
 
 from envs.errors import KitError, RunError
-from envs.settings import ROOT, number, runs_dir
+from envs.settings import ROOT, blog_dir, number, runs_dir
 
 __all__ = ["demo"]
 
@@ -32,10 +32,10 @@ def demo(c: Context, fresh: bool = False, set: list[str] | None = None) -> None:
         print(f"would look at the machine, prepare the environment, train {RECIPE} in {runs_dir(c) / RUN_ID}, post it")
         return
     _look_at_machine()
-    _prepare(str(c.config.mirrors.npm))
+    _prepare(c)
     run = _training(c, fresh, set or [])
     _follow_to_the_end(run)
-    _publish(run, int(number("blog.port", c.config.blog.port)))
+    _publish(c, run)
 
 
 def _step(number_: int, title: str) -> None:
@@ -59,11 +59,11 @@ def _look_at_machine() -> None:
         raise KitError(f"needed and missing: {', '.join(f.name for f in broken)}\n{mends}\n  then: ./inv demo")
 
 
-def _prepare(npm_registry: str) -> None:
+def _prepare(c: Context) -> None:
     from envs.environment import up
 
     _step(2, "the environment")
-    report = up(ROOT, npm_registry)
+    report = up(ROOT, blog_dir(c), str(c.config.mirrors.npm))
     print(f"Python {report['python']}, torch {report['proof']['torch']}, node {report['node']}: ready")
 
 
@@ -117,24 +117,17 @@ def _follow_to_the_end(run: Any) -> None:
         )
 
 
-def _publish(run: Any, port: int) -> None:
+def _publish(c: Context, run: Any) -> None:
     """Turn the run into a post, build the site, and say where it is."""
     from blog.post import write_post
-    from blog.site import build
-
+    from blog.site import build, page_of
     from envs.follow import results_text
 
     _step(4, "results on held-out files")
     print(results_text(run))
     _step(5, "the page")
-    post = write_post(run.folder, ROOT / "blog")
-    build(ROOT / "blog")
+    post = write_post(run.folder, blog_dir(c))
+    build(blog_dir(c), str(c.config.mirrors.npm) or None)
     print(f"post    {post}")
-    print(f"open    {_page_of(run.id)}")
-    print(f"serve   ./inv blog.serve --port {port}")
-
-
-def _page_of(run_id: str) -> str:
-    """The built page of the run's post."""
-    pages = sorted((ROOT / "blog" / "public").rglob(f"{run_id}/index.html"))
-    return str(pages[0]) if pages else str(ROOT / "blog" / "public" / "index.html")
+    print(f"open    {page_of(post, blog_dir(c))}")
+    print(f"serve   ./inv blog.serve --port {int(number('blog.port', c.config.blog.port))}")

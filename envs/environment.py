@@ -40,20 +40,20 @@ def prove() -> dict[str, Any]:
     return proof
 
 
-def up(root: Path, npm_registry: str | None) -> dict[str, Any]:
+def up(root: Path, blog: Path, npm_registry: str | None) -> dict[str, Any]:
     """Make what is missing and prove that it works; returns what `status` returns, with the proof.
 
-    Writes `blog/.nodeenv` and `blog/node_modules`; the first call uses the network.
+    Writes `.nodeenv` and `node_modules` in the hexo folder `blog`; the first call uses the network.
     """
     proof = prove()
-    node = ensure(root / "blog", npm_registry or None)
-    return {**status(root), "proof": proof, "node": node.version}
+    node = ensure(blog, npm_registry or None)
+    return {**status(root, blog), "proof": proof, "node": node.version}
 
 
-def status(root: Path) -> dict[str, Any]:
+def status(root: Path, blog: Path) -> dict[str, Any]:
     """What the environment is made of and whether it is in step with the lock; changes nothing."""
     return {
         **environment(root),
         "prefix": sys.prefix,
-        "node_problem": problem(root / "blog"),
+        "node_problem": problem(blog),
     }

@@ -8,7 +8,7 @@ from invoke import Context
 
 from envs.errors import KitError
 
-__all__ = ["DEFAULTS", "ROOT", "number", "print_json", "runs_dir", "text"]
+__all__ = ["DEFAULTS", "ROOT", "blog_dir", "number", "print_json", "runs_dir", "text"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS: dict[str, Any] = {
     "runs": "runs",
     "train": {"grace_s": 60, "gpu": "auto"},
-    "blog": {"port": 4000},
+    "blog": {"folder": "blog", "port": 4000},
     "mirrors": {"pip": "", "torch_cpu": "", "npm": ""},
 }
 
@@ -24,6 +24,11 @@ DEFAULTS: dict[str, Any] = {
 def runs_dir(c: Context) -> Path:
     """The folder of runs; a relative setting is relative to the checkout."""
     return (ROOT / str(c.config.runs)).resolve()
+
+
+def blog_dir(c: Context) -> Path:
+    """The hexo folder that is written to and built; a relative setting is relative to the checkout."""
+    return (ROOT / str(c.config.blog.folder)).resolve()
 
 
 def number(name: str, value: Any, least: float = 0) -> float:

@@ -2,7 +2,7 @@
 
 from invoke import Context, task
 
-from envs.settings import ROOT, print_json
+from envs.settings import ROOT, blog_dir, print_json
 
 __all__ = ["status", "up"]
 
@@ -11,11 +11,11 @@ __all__ = ["status", "up"]
 def up(c: Context, json: bool = False) -> None:
     """Set up what is missing (venv, torch, node for the blog) and prove that it works. Repeating it is cheap."""
     if c.config.run.dry:
-        print(f"would check torch in {ROOT / '.venv'} and set up node in {ROOT / 'blog'}")
+        print(f"would check torch in {ROOT / '.venv'} and set up node in {blog_dir(c)}")
         return
     from envs.environment import up as make
 
-    report = make(ROOT, str(c.config.mirrors.npm))
+    report = make(ROOT, blog_dir(c), str(c.config.mirrors.npm))
     if json:
         print_json(report)
         return
@@ -30,7 +30,7 @@ def status(c: Context, json: bool = False) -> None:
     """Show what the environment is made of. Changes nothing."""
     from envs.environment import status as look
 
-    report = look(ROOT)
+    report = look(ROOT, blog_dir(c))
     if json:
         print_json(report)
         return
