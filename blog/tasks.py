@@ -17,7 +17,7 @@ def build(c: Context) -> None:
     """
     if c.config.run.dry:
         print(
-            f"would make node's environment in {blog_dir(c)} if need be, then run hexo generate into {blog_dir(c) / 'public'}"
+        print(f"would make node's environment in {blog_dir(c)} if need be, and build the site there")
         )
         return
     from blog.site import build as build_site

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Run as a file, Python puts envs/ first on the path: its modules would shadow others of the same name.
-sys.path[0] = str(ROOT)
+# Run as a file, Python may put envs/ first on the path, where its modules would hide others of the same name.
+sys.path[:] = [str(ROOT), *(entry for entry in sys.path if entry != str(ROOT / "envs"))]
 
 from invoke import Exit, ParseError, Program  # noqa: E402
 from invoke.config import Config  # noqa: E402

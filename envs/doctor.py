@@ -163,6 +163,7 @@ def _engine_version() -> dict[str, str]:
     """
     from docker.constants import DEFAULT_DOCKER_API_VERSION
     from docker.errors import DockerException
+    from docker.utils import kwargs_from_env
 
     import docker
 

@@ -180,7 +180,7 @@ def test_bad_url_is_named_without_its_password(tmp_path: Path) -> None:
 
 def test_without_credentials() -> None:
     assert without_credentials("https://u:p%40@h:8080/s?token=t#f") == "https://h:8080/s"
-    assert without_credentials("/opt/wheels") == "/opt/wheels"
+    assert without_credentials("/srv/wheels") == "/srv/wheels"
 
 
 def test_needs_nothing_installed() -> None:
