@@ -1,0 +1,103 @@
+"""CRF against pytorch-crf: training step and decoding, side by side in one run.
+
+    python benchmarks/bench_crf.py [--repeats 7] [--threads 2]
+
+Prints the machine, versions and shapes, both medians and their ratio. Runs of the two alternate, so that a
+busy machine slows both. Exit code 3: the peer is not installed.
+"""
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from seqlab.crf import CRF, bioes_constraints
+
+SHAPES = [(32, 128, 9), (32, 512, 20), (8, 512, 100), (256, 64, 20)]  # (B, T, K)
+
+
+def hardware() -> str:
+    """Name the processor, and the versions that matter."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def medians(functions: list[Callable[[], object]], repeats: int) -> list[float]:
+    """Return each function's median time in ms; the functions take turns, after one run each to warm up."""
+    times: list[list[float]] = [[] for _ in functions]
+    for turn in range(repeats + 1):
+        for function, found in zip(functions, times, strict=True):
+            begin = time.perf_counter()
+            function()
+            if turn > 0:
+                found.append((time.perf_counter() - begin) * 1e3)
+    return [statistics.median(found) for found in times]
+
+
+def training_step(crf: nn.Module, emissions: Tensor, tags: Tensor, mask: Tensor) -> Callable[[], object]:
+    """Return a function that does the negative log-likelihood forward and backward."""
+
+    def step() -> None:
+        loss = -crf(emissions.detach().requires_grad_(), tags, mask)
+        loss.backward()
+
+    return step
+
+
+def main() -> int:
+    """Run all shapes and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    try:
+        import torchcrf
+    except ImportError:
+        print("pytorch-crf is not installed: pip install -r benchmarks/requirements.txt", file=sys.stderr)
+        return 3
+    torch.set_num_threads(options.threads)
+    print(hardware())
+    print("float32, ragged lengths uniform in 1 … T; medians in ms; ratio = pytorch-crf / seqlab")
+    print(f"{'B':>4} {'T':>4} {'K':>4}  {'work':12} {'seqlab':>9} {'peer':>9} {'ratio':>7}")
+    for B, T, K in SHAPES:
+        torch.manual_seed(0)
+        ours, peer = CRF(K), torchcrf.CRF(K)
+        peer.load_state_dict(ours.state_dict())
+        emissions, tags = torch.randn(T, B, K), torch.randint(K, (T, B))
+        lengths = torch.randint(1, T + 1, (B,))
+        lengths[0] = T
+        mask = torch.arange(T).unsqueeze(1) < lengths
+        steps = [training_step(crf, emissions, tags, mask) for crf in (ours, peer)]
+        decodes = [partial(crf.decode, emissions, mask) for crf in (ours, peer)]
+        for work, (first, second) in (("nll fwd+bwd", steps), ("viterbi", decodes)):
+            own, other = medians([first, second], options.repeats)
+            print(f"{B:4} {T:4} {K:4}  {work:12} {own:9.2f} {other:9.2f} {other / own:6.1f}x")
+    constrained(options.repeats)
+    return 0
+
+
+def constrained(repeats: int) -> None:
+    """Show what constraints cost: the same tagger-like batch with and without them."""
+    labels = [f"{position}-{kind}" for kind in range(15) for position in "BIES"]
+    torch.manual_seed(0)
+    free, bound = CRF(60), CRF(60, constraints=bioes_constraints(labels))
+    emissions, tags = torch.randn(40, 32, 60), torch.full((40, 32), labels.index("S-0"))
+    mask = torch.ones(40, 32, dtype=torch.bool)
+    plain, tight = medians([training_step(crf, emissions, tags, mask) for crf in (free, bound)], repeats)
+    print(f"constraints, B 32, T 40, K 60 BIOES: {plain:.2f} ms without, {tight:.2f} ms with")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""One linear-chain engine for conditional random fields, hidden Markov models and Markov chains.
+
+A linear chain gives every path y_1 … y_n through K states the score
+
+    s(y) = start[y_1] + Σ_t emissions[t, y_t] + Σ_t transitions[y_t, y_{t+1}] + end[y_n]
+
+Because only neighbours interact, sums and maxima over all K^n paths need just n·K² steps (dynamic
+programming). With log-probabilities as scores the chain is an HMM; with learned scores it is the CRF of
+Lafferty, McCallum and Pereira (2001).
+
+Conventions, the same in every function:
+
+* `emissions` is (T, B, K), time first; `transitions` is (K, K), from row i to column j; `start` and `end`
+  are (K,). Scores are in log space; −inf forbids.
+* `lengths` is (B,), int64, 0 ≤ length ≤ T; None means that every row has length T. What lies beyond a row's
+  length is never read: it may be anything, NaN included.
+* A row of length 0 has one empty path: score 0, log-partition 0.
+* A row in which every path is forbidden has log-partition −inf, marginals 0 and gradient 0.
+* Sums are accumulated in float64; what comes back has the dtype of the inputs, at least float32.
+
+The pieces: `score` (one path), `messages` (the two forward recursions), `partition` (log-partition, its
+gradient, marginals, expected counts), `viterbi` (the best path), `inputs` (checks, masks and lengths).
+"""
+
+from seqlab.chain.inputs import lengths_from_mask, mask_from_lengths
+from seqlab.chain.partition import ExpectedCounts, expected_counts, log_partition, marginals
+from seqlab.chain.score import path_score
+from seqlab.chain.viterbi import BestPath, viterbi
+
+__all__ = [
+    "BestPath",
+    "ExpectedCounts",
+    "expected_counts",
+    "lengths_from_mask",
+    "log_partition",
+    "marginals",
+    "mask_from_lengths",
+    "path_score",
+    "viterbi",
+]

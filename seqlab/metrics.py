@@ -1,0 +1,141 @@
+"""Entity-level precision, recall and F1, and tag accuracy, by the CoNLL convention.
+
+An entity is a maximal run of characters (or words) that its tags mark as one; it counts as found only if start,
+end and label are all right. Tags are `O` or a prefix, a hyphen and a label; the prefixes of BIO, BIOES and BMES
+mix freely (M reads as I). A prefix alone, as in segmentation (`B M E S`), has the label "".
+
+Ill-formed sequences are read as the CoNLL-2000 script `conlleval` reads them, extended to E and S: a label's
+change always ends an entity, and an I or E with nothing before it begins one.
+
+Source: Tjong Kim Sang and Buchholz, "Introduction to the CoNLL-2000 Shared Task: Chunking" (2000).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from seqlab.errors import ShapeError
+
+__all__ = ["Scores", "Span", "bioes_tags", "evaluate", "spans"]
+
+_SINGLE, _BEGIN, _INSIDE, _END, _OUTSIDE = "S", "B", "I", "E", "O"
+_PREFIXES = {"B": _BEGIN, "I": _INSIDE, "M": _INSIDE, "E": _END, "S": _SINGLE}
+
+
+class Span(NamedTuple):
+    """An entity: positions `start` to `end` (not included) and its label."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Shares from 0 to 1, with 0 for 0/0.
+
+    precision = correct / predicted, recall = correct / gold, f1 = 2 correct / (predicted + gold), all over
+    entities; accuracy is the share of single tags that are right. `per_label` holds the same by label, without
+    an accuracy.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    accuracy: float
+    gold: int
+    predicted: int
+    correct: int
+    per_label: dict[str, "Scores"]
+
+
+def spans(tags: Sequence[str]) -> list[Span]:
+    """The entities of one tagged sequence in order.
+
+    >>> spans(["B-name", "E-name", "O", "S-operator"])
+    [Span(start=0, end=2, label='name'), Span(start=3, end=4, label='operator')]
+
+    Raises:
+        ShapeError: a tag with an unknown prefix.
+    """
+    found, start = [], None
+    previous, previous_label = _OUTSIDE, ""
+    for position, tag in enumerate(tags):
+        prefix, label = _split(tag)
+        changed = label != previous_label or previous in (_OUTSIDE, _END, _SINGLE) or prefix in (_BEGIN, _SINGLE)
+        if start is not None and (prefix == _OUTSIDE or changed):
+            found.append(Span(start, position, previous_label))
+            start = None
+        if prefix != _OUTSIDE and changed:
+            start = position
+        previous, previous_label = prefix, label
+    if start is not None:
+        found.append(Span(start, len(tags), previous_label))
+    return found
+
+
+def bioes_tags(entities: Iterable[Span], length: int) -> list[str]:
+    """The BIOES tags of a sequence of `length` positions with these entities, which must not overlap.
+
+    >>> bioes_tags([Span(0, 2, "name"), Span(3, 4, "operator")], 4)
+    ['B-name', 'E-name', 'O', 'S-operator']
+    """
+    tags = [_OUTSIDE] * length
+    for start, end, label in entities:
+        if end - start == 1:
+            tags[start] = f"{_SINGLE}-{label}"
+            continue
+        tags[start:end] = [f"{_INSIDE}-{label}"] * (end - start)
+        tags[start], tags[end - 1] = f"{_BEGIN}-{label}", f"{_END}-{label}"
+    return tags
+
+
+def evaluate(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Scores:
+    """Compare predicted with gold tags, sequence by sequence; the counts are summed over all (micro average).
+
+    Raises:
+        ShapeError: the two differ in the number or the lengths of the sequences.
+    """
+    if len(gold) != len(predicted):
+        raise ShapeError(f"expected as many predicted as gold sequences ({len(gold)}), got {len(predicted)}")
+    counts: dict[str, list[int]] = {}  # label: [gold, predicted, correct]
+    tokens = right = 0
+    for number, (true_tags, tags) in enumerate(zip(gold, predicted, strict=True)):
+        if len(true_tags) != len(tags):
+            raise ShapeError(f"sequence {number}: expected {len(true_tags)} predicted tags, got {len(tags)}")
+        tokens += len(tags)
+        right += sum(true == tag for true, tag in zip(true_tags, tags, strict=True))
+        true_spans, found_spans = set(spans(true_tags)), set(spans(tags))
+        for column, group in enumerate((true_spans, found_spans, true_spans & found_spans)):
+            for span in group:
+                counts.setdefault(span.label, [0, 0, 0])[column] += 1
+    per_label = {label: _scores(*counts[label], accuracy=0.0, per_label={}) for label in sorted(counts)}
+    totals = [sum(count[column] for count in counts.values()) for column in range(3)]
+    return _scores(*totals, accuracy=_share(right, tokens), per_label=per_label)
+
+
+def _scores(gold: int, predicted: int, correct: int, *, accuracy: float, per_label: dict[str, Scores]) -> Scores:
+    return Scores(
+        precision=_share(correct, predicted),
+        recall=_share(correct, gold),
+        f1=_share(2 * correct, predicted + gold),
+        accuracy=accuracy,
+        gold=gold,
+        predicted=predicted,
+        correct=correct,
+        per_label=per_label,
+    )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _split(tag: str) -> tuple[str, str]:
+    """Prefix (one of B I E S O) and label of a tag."""
+    if tag == _OUTSIDE:
+        return _OUTSIDE, ""
+    prefix, _, label = tag.partition("-")
+    if prefix not in _PREFIXES:
+        raise ShapeError(f"expected O or a tag that begins with one of B I M E S, got {tag!r}")
+    return _PREFIXES[prefix], label

@@ -1,0 +1,59 @@
+"""Writing files so that a reader, or a crash, never sees half of one."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+from seqlab.errors import SeqlabError
+
+__all__ = ["describe_os_error", "replace_file", "replace_json"]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Put `data` at `path` in one move: written beside it, flushed, renamed.
+
+    `durable` also waits until file and folder are on the disk, so that it survives a power cut.
+    On any failure the temporary file is removed and what was at `path` stays.
+
+    Raises:
+        OSError: the disk is full, the folder is read-only, and so on.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+def replace_json(path: Path, value: object, *, durable: bool = True) -> None:
+    """`replace_file` with `value` as readable JSON; NaN and infinity are refused, as JSON has none."""
+    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    replace_file(path, text.encode(), durable=durable)
+
+
+def describe_os_error(error: OSError, doing: str) -> SeqlabError:
+    """An error for a person: what failed, why, and what to do, from an OSError met while `doing`."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in _NO_ROOM:
+        advice = "free some space, then run the same command again: it resumes from the newest checkpoint"
+        return SeqlabError(f"no room left on the disk while {doing}{where}: {advice}")
+    return SeqlabError(f"{error.strerror or error} while {doing}{where}")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
