@@ -194,7 +194,7 @@ class Environment:
     def _pip(self, arguments: list[str], settings: dict[str, str]) -> None:
         """Run `pip install`, its output shown as it is; raises EnvironmentBroken with advice when it fails."""
         command = [str(self.python), "-m", "pip", "install", "--no-user", "--no-input"]
-        command += [*arguments] if sys.stderr.isatty() else ["--progress-bar", "off", *arguments]
+        command += [*arguments] if sys.stderr.isatty() else ["--quiet", "--progress-bar", "off", *arguments]
         shown = [f"{name}={without_credentials(value.split()[-1])}" for name, value in settings.items()]
         say("$ " + " ".join(shown + [shlex.quote(word.removeprefix(f"{self.root}/")) for word in command]))
         errors: deque[str] = deque(maxlen=200)
