@@ -16,9 +16,7 @@ def build(c: Context) -> None:
     The first call makes the blog's own node environment and installs its packages; later ones need no network.
     """
     if c.config.run.dry:
-        print(
         print(f"would make node's environment in {blog_dir(c)} if need be, and build the site there")
-        )
         return
     from blog.site import build as build_site
 
