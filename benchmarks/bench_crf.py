@@ -1,49 +1,23 @@
 """CRF against pytorch-crf: training step and decoding, side by side in one run.
 
-    python benchmarks/bench_crf.py [--repeats 7] [--threads 2]
+    python -m benchmarks.bench_crf [--repeats 7] [--threads 2]
 
 Prints the machine, versions and shapes, both medians and their ratio. Runs of the two alternate, so that a
 busy machine slows both. Exit code 3: the peer is not installed.
 """
 
 import argparse
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.side_by_side import hardware, medians
 from seqlab.crf import CRF, bioes_constraints
 
 SHAPES = [(32, 128, 9), (32, 512, 20), (8, 512, 100), (256, 64, 20)]  # (B, T, K)
-
-
-def hardware() -> str:
-    """Name the processor, and the versions that matter."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
-
-
-def medians(functions: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Return each function's median time in ms; the functions take turns, after one run each to warm up."""
-    times: list[list[float]] = [[] for _ in functions]
-    for turn in range(repeats + 1):
-        for function, found in zip(functions, times, strict=True):
-            begin = time.perf_counter()
-            function()
-            if turn > 0:
-                found.append((time.perf_counter() - begin) * 1e3)
-    return [statistics.median(found) for found in times]
 
 
 def training_step(crf: nn.Module, emissions: Tensor, tags: Tensor, mask: Tensor) -> Callable[[], object]:

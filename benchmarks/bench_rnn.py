@@ -1,6 +1,6 @@
 """RNN, LSTM and GRU against torch.nn: forward and backward, side by side in one run.
 
-    python benchmarks/bench_rnn.py [--repeats 7] [--threads 2]
+    python -m benchmarks.bench_rnn [--repeats 7] [--threads 2]
 
 Prints the machine, versions and shapes, both medians and their ratio, for equally long rows and for packed
 rows with lengths uniform in 1 … T. LSTM is shown with its own loop ("loop") and as it comes ("auto"): on
@@ -8,44 +8,18 @@ equally long rows that is torch's fused kernel, so a ratio of 1.
 """
 
 import argparse
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from benchmarks.side_by_side import hardware, medians
 from seqlab import rnn
 
 SHAPES = [(64, 64, 64, 128, True), (128, 32, 32, 32, False), (128, 32, 128, 128, False)]
 NETWORKS = [("RNN", "loop"), ("GRU", "loop"), ("LSTM", "loop"), ("LSTM", "auto")]
-
-
-def hardware() -> str:
-    """Name the processor, and the versions that matter."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
-
-
-def medians(functions: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Return each function's median time in ms; the functions take turns, after two runs each to warm up."""
-    times: list[list[float]] = [[] for _ in functions]
-    for turn in range(repeats + 2):
-        for function, found in zip(functions, times, strict=True):
-            begin = time.perf_counter()
-            function()
-            if turn > 1:
-                found.append((time.perf_counter() - begin) * 1e3)
-    return [statistics.median(found) for found in times]
 
 
 def training_step(network: nn.Module, rows: torch.Tensor | PackedSequence) -> Callable[[], object]:

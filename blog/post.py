@@ -14,7 +14,7 @@ from blog import front_matter, text
 from blog.run_folder import Figure, Run, read_run
 from blog.sections import post_body
 from envs.errors import PublishError
-from envs.files import write_atomically
+from seqlab.files import replace_text
 
 __all__ = ["BEGIN", "END", "post_path", "write_post"]
 
@@ -136,4 +136,4 @@ def _replace(path: Path, content: str) -> None:
     if path.is_file() and path.read_bytes() == content.encode("utf-8"):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
+    replace_text(path, content)

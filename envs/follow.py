@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from envs.files import read_json
 from envs.runs import Run
+from seqlab.files import read_json
 
 __all__ = ["follow", "follow_log", "how_to_come_back", "metrics_text", "progress_text", "results_text"]
 

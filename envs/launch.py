@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import RunError
-from envs.files import read_json, write_atomically, write_json
 from envs.gpus import parse_request
 from envs.provenance import environment, git_state, host_and_user
 from envs.runner import utc_now
 from envs.runs import RESUMABLE, Run, check_run_id
 from envs.tmux import start_session
+from seqlab.files import read_json, replace_json, replace_text
 
 __all__ = ["Order", "recipe_order", "remove", "resume", "start", "stop"]
 
@@ -85,9 +85,9 @@ def _write_order(root: Path, folder: Path, order: Order) -> None:
     """Write `run.json` in state queued, and the diff of a dirty checkout."""
     git, diff = git_state(root)
     if diff:
-        write_atomically(folder / "source.diff", diff)
+        replace_text(folder / "source.diff", diff)
     if order.config is not None:
-        write_json(folder / "order.json", order.config)
+        replace_json(folder / "order.json", order.config)
     record = {
         "schema": 1,
         "id": folder.name,
@@ -110,14 +110,14 @@ def _write_order(root: Path, folder: Path, order: Order) -> None:
         "grace_s": order.grace_s,
         "attempts": [],
     }
-    write_json(folder / "run.json", record)
+    replace_json(folder / "run.json", record)
 
 
 def _open_session(root: Path, run: Run) -> None:
     """Start the runner in its session and see that it has taken over."""
     attempts = len(run.record()["attempts"])
     errors = run.folder / "runner.err"
-    write_json(run.folder / "launch.env", dict(os.environ), mode=0o600)
+    replace_json(run.folder / "launch.env", dict(os.environ), mode=0o600)
     runner = Path(__file__).with_name("runner.py")
     try:
         start_session(root, run.id, [sys.executable, str(runner), str(run.folder)], errors)
@@ -155,13 +155,13 @@ def resume(root: Path, run: Run) -> None:
     if run.is_alive():
         raise RunError(f"a process of {run.id} is still ending\n  next: `./inv train.stop {run.id} --now`, then again")
     before = run.record()
-    write_json(run.folder / "run.json", {**before, "state": "queued", "message": "", "exit_code": None})
+    replace_json(run.folder / "run.json", {**before, "state": "queued", "message": "", "exit_code": None})
     try:
         _open_session(root, run)
     except BaseException:
         with contextlib.suppress(OSError):
             if not run.is_alive():
-                write_json(run.folder / "run.json", before)
+                replace_json(run.folder / "run.json", before)
         raise
 
 

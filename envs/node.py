@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envs.errors import EnvironmentBroken
-from envs.files import read_json, write_atomically, write_json
 from seqlab.errors import ConfigError
+from seqlab.files import read_json, replace_json, replace_text
 
 __all__ = ["REGISTRY_VARIABLE", "NodeEnv", "ensure", "problem"]
 
@@ -205,7 +205,7 @@ def _make_node(wheel: _Wheel, home: Path) -> None:
             f"  next: `df -h {home.parent}`; with room and the right to write there, `./inv env.up`"
         )
     _link_tools(wheel, home)
-    write_json(home / "seqlab.json", _origin(wheel, home))
+    replace_json(home / "seqlab.json", _origin(wheel, home))
 
 
 def _link_tools(wheel: _Wheel, home: Path) -> None:
@@ -254,7 +254,7 @@ def _install_packages(environment: NodeEnv, registry: str | None) -> None:
         )
     modules = environment.root / "node_modules"
     modules.mkdir(exist_ok=True)  # npm makes none for a lock file without packages
-    write_atomically(modules / ".seqlab", _stamp(environment))
+    replace_text(modules / ".seqlab", _stamp(environment))
 
 
 def _checked_registry(registry: str | None) -> str | None:

@@ -33,9 +33,9 @@ if __name__ == "__main__":
     sys.path[:] = [str(_here.parent), *(entry for entry in sys.path if entry != str(_here))]
 
 from envs.errors import RunError
-from envs.files import read_json, write_json
 from envs.gpus import GPU, Unavailable, list_gpus, parse_request, take
 from envs.logfile import LogFile
+from seqlab.files import read_json, replace_json
 
 __all__ = ["Runner", "main", "utc_now"]
 
@@ -215,7 +215,7 @@ class Runner:
         self._beat_at = time.monotonic()
         child = self.child.pid if self.child else None
         with contextlib.suppress(OSError):  # a full disk costs a heartbeat, not the run
-            write_json(self.folder / "heartbeat.json", {"time": time.time(), "pid": os.getpid(), "child_pid": child})
+            replace_json(self.folder / "heartbeat.json", {"time": time.time(), "pid": os.getpid(), "child_pid": child})
 
     def _catch_signals(self) -> None:
         """Note stop signals and wake the loop; follow the terminal's size."""
@@ -299,7 +299,7 @@ class Runner:
 
     def _record(self, **changes: Any) -> None:
         self.record.update(changes)
-        write_json(self.folder / "run.json", self.record)
+        replace_json(self.folder / "run.json", self.record)
 
     @staticmethod
     def _copy_window_size(slave: int) -> None:

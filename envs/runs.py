@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import RunError
-from envs.files import read_json
+from seqlab.files import read_json
 
 __all__ = ["ENDED", "RESUMABLE", "Run", "all_runs", "check_run_id", "find_run", "new_run_id"]
 

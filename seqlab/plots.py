@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from seqlab.train.files import replace_file
+from seqlab.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

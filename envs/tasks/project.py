@@ -1,9 +1,7 @@
 """Tasks about the checkout itself: `doctor`, `test`, `check`, `bench`."""
 
-import os
 import shlex
 import sys
-from pathlib import Path
 
 from invoke import Context, Exit, task
 
@@ -76,5 +74,5 @@ def bench(c: Context, name: str = "") -> None:
     if name and name not in scripts:
         raise KitError(f"there is no benchmark {name!r}\n  next: one of {', '.join(scripts)}")
     chosen = [scripts[name]] if name else list(scripts.values())
-    codes = [_run_python(c, os.fspath(Path("benchmarks") / path.name)) for path in chosen]
+    codes = [_run_python(c, "-m", f"benchmarks.{path.stem}") for path in chosen]
     raise Exit(code=max(codes, default=0))

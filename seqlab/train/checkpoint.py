@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from seqlab.errors import CheckpointError
-from seqlab.train.files import describe_os_error, replace_file
+from seqlab.files import describe_os_error, replace_file
 
 __all__ = ["Checkpoint", "checkpoint_path", "load_checkpoint", "load_newest", "save_checkpoint"]
 

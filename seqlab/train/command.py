@@ -14,7 +14,7 @@ from typing import Any
 
 from seqlab import recipes
 from seqlab.errors import ConfigError, DataError, SeqlabError
-from seqlab.train.files import describe_os_error, replace_json
+from seqlab.files import describe_os_error, replace_json
 from seqlab.train.progress import Progress
 from seqlab.train.signals import StopRequest, StopSignals
 

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save
 
 from seqlab.errors import DataError
+from seqlab.files import replace_file, replace_json
 from seqlab.train.checkpoint import Checkpoint, load_newest, save_checkpoint
 from seqlab.train.config import LoopConfig
-from seqlab.train.files import replace_file, replace_json
 from seqlab.train.progress import Progress
 from seqlab.train.recipe import Recipe
 from seqlab.train.records import Records

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TextIO
 
-from seqlab.train.files import replace_json
+from seqlab.files import replace_json
 
 __all__ = ["Phase", "Progress", "format_duration"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqlab.errors import SeqlabError
-from seqlab.train.files import replace_file
+from seqlab.files import replace_file
 from seqlab.train.recipe import Metric
 
 __all__ = ["Records"]

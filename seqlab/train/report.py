@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from seqlab.train.files import replace_json
+from seqlab.files import replace_json
 
 __all__ = ["Data", "Example", "Figure", "Method", "Part", "Report", "Results", "Row", "write_report"]
 

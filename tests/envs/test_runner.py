@@ -13,17 +13,9 @@ from typing import Any
 import pytest
 
 from envs.runs import Run
+from tests.waiting import wait_for
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("did not happen in time")
 
 
 @pytest.fixture

@@ -7,29 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from envs.runs import Run
 from tests.integration.test_blog import copy_site, node
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("blog")]
 
 __all__ = ["node"]  # the fixture: node's environment of the checkout
 
-SMALL = ["data.train_lines=300", "data.valid_lines=60", "data.test_lines=60", "loop.epochs=3", "loop.checkpoint_s=0.2"]
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 120.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("did not happen in time")
+SMALL = ["data.train_lines=300", "data.valid_lines=60", "data.test_lines=60", "loop.epochs=12", "loop.min_steps=0"]
+SMALL += ["loop.checkpoint_s=0.2", "loop.eval_every=20"]
 
 
 class Desk:

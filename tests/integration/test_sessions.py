@@ -2,10 +2,8 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from libtmux import common
@@ -14,17 +12,9 @@ from envs.errors import MissingTool, RunError
 from envs.launch import Order, remove, resume, start, stop
 from envs.runs import Run, find_run
 from envs.tmux import attach_command, has_session
+from tests.waiting import wait_for
 
 SLEEPER = (sys.executable, "-c", "print('ready', flush=True)\nimport time\ntime.sleep(600)")
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("did not happen in time")
 
 
 @pytest.fixture(autouse=True)

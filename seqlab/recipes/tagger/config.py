@@ -46,5 +46,5 @@ class TaggerConfig:
     data: DataConfig = field(default_factory=DataConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     hmm: HmmConfig = field(default_factory=HmmConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(epochs=1, min_steps=1_000, lr=0.005, eval_every=300))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(epochs=2, min_steps=1_000, lr=0.005, eval_every=300))
     batch_chars: int = setting(2_000, "characters in a batch, padding included", above=0)

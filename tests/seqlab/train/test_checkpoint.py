@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_no_half_file_and_the_older_intact(tmp_path, monkeypa
     def full(descriptor):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("seqlab.train.files.os.fsync", full)
+    monkeypatch.setattr("seqlab.files.os.fsync", full)
     with pytest.raises(SeqlabError, match=r"no room left on the disk while writing a checkpoint.*free some space"):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == [older.name]
