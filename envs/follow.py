@@ -28,11 +28,14 @@ def how_to_come_back(run_id: str) -> str:
 
 
 def metrics_text(progress: dict[str, Any]) -> str:
-    """The newest numbers as `loss 3.21 · f1 0.712`, losses first."""
+    """The newest loss and score as `loss 3.21 · valid/f1 0.712`; a test score once there is one."""
     metrics = progress.get("metrics") or {}
-    names = sorted(metrics, key=lambda name: (not name.endswith("loss"), name))
-    shown = [name for name in names if name.rsplit("/", 1)[-1] in ("loss", "f1", "accuracy")][:3]
-    return " · ".join(f"{name.removeprefix('train/')} {metrics[name]:.4g}" for name in shown)
+    shown = [("loss", "train/loss")] if "train/loss" in metrics else []
+    scores = [name for part in ("test/", "valid/") for name in metrics if name.startswith(part)]
+    # F1 says most where there is one; otherwise the first score the recipe reports.
+    best = next((name for name in scores if name.endswith("/f1")), scores[0] if scores else None)
+    shown += [(best, best)] if best else []
+    return " · ".join(f"{label} {metrics[name]:.4g}" for label, name in shown)
 
 
 def progress_text(progress: dict[str, Any]) -> str:
