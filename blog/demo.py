@@ -3,12 +3,16 @@
 It stands in the blog's room because publishing is its last step: it uses what `envs` offers and then the blog.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
 from envs.errors import KitError, RunError
 from envs.settings import ROOT, blog_dir, number, runs_dir
+from seqlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from envs.runs import Run
 
 __all__ = ["demo"]
 
@@ -18,8 +22,8 @@ RECIPE = "tagger"
 
 @task(
     help={
-        "fresh": "remove the demo's run first and train anew",
-        "set": "change a setting of the tagger for a fresh run, e.g. --set epochs=1",
+        "fresh": "train anew; the old run is removed once the new one has started",
+        "set": "change a setting of the tagger for a fresh run, e.g. --set loop.epochs=1",
     },
     iterable=["set"],
 )
@@ -67,57 +71,79 @@ def _prepare(c: Context) -> None:
     print(f"Python {report['python']}, torch {report['proof']['torch']}, node {report['node']}: ready")
 
 
-def _training(c: Context, fresh: bool, overrides: list[str]) -> Any:
+def _training(c: Context, fresh: bool, overrides: list[str]) -> "Run":
     """The demo's run: started, resumed, or found running or finished."""
-    from envs.launch import recipe_order, remove, resume, start, stop
-    from envs.runs import RESUMABLE, Run
+    from envs.errors import NameTaken
+    from envs.launch import recipe_order, start, start_afresh
+    from envs.runs import Run
     from seqlab import recipes
 
     _step(3, "training in a detached tmux session")
     run = Run(runs_dir(c) / RUN_ID)
-    known = (run.folder / "run.json").is_file()
-    if known and fresh:
-        if run.state() in ("queued", "running"):
-            stop(run, now=True)
-        remove(run)
-        known = False
-    if known and overrides:
-        raise KitError("--set needs a fresh run\n  next: ./inv demo --fresh --set …")
-    if not known:
-        config = recipes.resolve(RECIPE, overrides, data=None, seed=None)
-        order = recipe_order(run.folder, RECIPE, config, str(c.config.train.gpu), float(c.config.train.grace_s))
-        start(ROOT, run.folder, order)
+    # Checked before anything is touched: a mistyped setting must not cost the run that is there.
+    config = recipes.resolve(RECIPE, overrides, data=None, seed=None)
+    order = recipe_order(run.folder, RECIPE, config, str(c.config.train.gpu), float(c.config.train.grace_s))
+    if not (run.folder / "run.json").exists():
+        try:
+            start(ROOT, run.folder, order)
+        except NameTaken:  # another demo was quicker
+            return _pick_up(run)
         print(f"started {run.id} in {run.folder}")
-    elif (state := run.state()) in RESUMABLE:
-        resume(ROOT, run)
+    elif fresh:
+        start_afresh(ROOT, run, order)
+        print(f"started {run.id} anew in {run.folder}")
+    elif overrides and run.record().get("config") != config:
+        ends = "ends it and " if run.is_alive() else ""
+        raise ConfigError(
+            f"the demo's run, which is {run.state()}, has other settings\n"
+            f"  next: ./inv demo shows that run; ./inv demo --fresh --set … {ends}trains anew"
+        )
+    else:
+        return _pick_up(run)
+    return run
+
+
+def _pick_up(run: "Run") -> "Run":
+    """Go on with a run that is there, resuming it when it was cut short."""
+    from envs.launch import resume
+    from envs.runs import RESUMABLE
+
+    state = run.state()
+    if state in RESUMABLE:
+        try:
+            resume(ROOT, run)
+        except RunError:
+            if not run.is_alive():  # otherwise another demo has just resumed it
+                raise
         print(f"the earlier run was {state}: resumed from its last checkpoint")
     else:
         print(f"picking up the run that is {state}" + ("; --fresh trains anew" if state == "finished" else ""))
     return run
 
 
-def _follow_to_the_end(run: Any) -> None:
+def _follow_to_the_end(run: "Run") -> None:
     """Follow the run; Ctrl-C leaves it running and says how to come back.
 
     Raises:
         RunError: it did not finish; the log's last lines are in the message.
     """
-    from envs.follow import follow, how_to_come_back
+    from envs.follow import REFUSED, follow, how_to_come_back
 
+    if run.is_alive():
+        print("(Ctrl-C leaves; the training goes on)")
     try:
         state = follow(run)
     except KeyboardInterrupt:
-        raise Exit(
-            f"\n{how_to_come_back(run.id)}\n  ./inv demo                       picks it up again", code=130
-        ) from None
+        again = "./inv demo                       picks it up again"
+        raise Exit(f"\n{how_to_come_back(run.id)}\n  {again}", code=130) from None
     if state != "finished":
+        record = run.record()
+        mend = "./inv demo --fresh trains anew" if record.get("exit_code") == REFUSED else "./inv demo resumes it"
         tail = "\n".join(f"  | {line}" for line in run.log_tail(12))
-        raise RunError(
-            f"the training is {state}: {run.record().get('message', '')}\n{tail}\n  next: ./inv demo resumes it"
-        )
+        raise RunError(f"the training is {state}: {record.get('message', '')}\n{tail}\n  next: {mend}")
 
 
-def _publish(c: Context, run: Any) -> None:
+def _publish(c: Context, run: "Run") -> None:
     """Turn the run into a post, build the site, and say where it is."""
     from blog.post import write_post
     from blog.site import build, page_of

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from envs.gpus import Unavailable, list_gpus
+from envs.tmux import OLDEST, installed_version
 
 __all__ = ["Finding", "examine", "exit_code", "table"]
 
@@ -97,14 +98,12 @@ def _git(root: Path) -> Finding:
 
 def _tmux(_root: Path) -> Finding:
     why = "training runs in a tmux session, so that it outlives the terminal"
-    version = _output("tmux", "-V")
+    version = installed_version()
     if version is None:
         return Finding("tmux", "broken", "not found", why, _TMUX_MEND)
-    number = "".join(c for c in version.partition(" ")[2] if c.isdigit() or c == ".")
-    parts = tuple(int(part) for part in number.split(".") if part)
-    if parts and parts < (3, 2):
-        return Finding("tmux", "broken", f"{version} is too old (3.2 is needed)", why, _TMUX_MEND)
-    return Finding("tmux", "ok", version)
+    if version[1] and version[1] < OLDEST:
+        return Finding("tmux", "broken", f"{version[0]} is too old (3.2 is needed)", why, _TMUX_MEND)
+    return Finding("tmux", "ok", version[0])
 
 
 def _node(root: Path) -> Finding:
@@ -125,7 +124,7 @@ def _node(root: Path) -> Finding:
 
 
 def _docker(_root: Path) -> Finding:
-    why = "only the docker backend needs it; the default does not"
+    why = "nothing needs it yet: training runs in the venv"
     address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     try:
         if address.startswith("unix://"):

@@ -3,13 +3,14 @@
 KitError (SeqlabError)          base of what the kit raises on purpose
 ├── MissingTool                 a program the task needs is not installed: names the command that installs it
 ├── RunError                    a run cannot be found, started, stopped or read
+│   └── NameTaken               there is already something of that name
 ├── EnvironmentBroken           a virtual, node or container environment cannot be made or used
 └── PublishError                a post or the site cannot be made
 """
 
 from seqlab.errors import SeqlabError
 
-__all__ = ["EnvironmentBroken", "KitError", "MissingTool", "PublishError", "RunError"]
+__all__ = ["EnvironmentBroken", "KitError", "MissingTool", "NameTaken", "PublishError", "RunError"]
 
 
 class KitError(SeqlabError):
@@ -22,6 +23,10 @@ class MissingTool(KitError):
 
 class RunError(KitError):
     """A run cannot be found, started, stopped or read."""
+
+
+class NameTaken(RunError):
+    """There is already something of that name."""
 
 
 class EnvironmentBroken(KitError):

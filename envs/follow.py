@@ -11,10 +11,57 @@ from typing import Any
 from envs.runs import Run
 from seqlab.files import read_json
 
-__all__ = ["follow", "follow_log", "how_to_come_back", "metrics_text", "progress_text", "results_text"]
+__all__ = [
+    "REFUSED",
+    "clock",
+    "follow",
+    "follow_log",
+    "how_to_come_back",
+    "metrics_text",
+    "next_step",
+    "progress_text",
+    "report_end",
+    "results_text",
+]
 
 POLL_S = 0.25
 PLAIN_EVERY_S = 15.0
+LOST = 4
+# The training's exit code for settings, data or checkpoints it cannot use: see docs/run-folder.md.
+REFUSED = 2
+
+
+def report_end(run: Run) -> int:
+    """Say how a run ended and what to do next; returns the exit code that stands for it.
+
+    0 finished; 4 lost; otherwise the training's own.
+    """
+    state, record = run.state(), run.record()
+    message = record.get("message") or ""
+    print(f"{run.id} {state}" + (f": {message}" if message and state != "lost" else ""))
+    if state == "finished":
+        return 0
+    if state == "lost":
+        print(f"  its processes are gone\n  next: {_resume_words(run, record)}")
+        return LOST
+    code = int(record.get("exit_code") or 1)
+    if state == "failed":
+        print("\n".join(f"  | {line}" for line in run.log_tail(4) if not line.startswith("[runner]")))
+    print(f"  next: {next_step(run)}")
+    return code
+
+
+def next_step(run: Run) -> str:
+    """What to do about a run that ended without finishing."""
+    record = run.record()
+    if record.get("exit_code") == REFUSED:
+        return f"mend what the log complains of, then start anew; resuming cannot help (`./inv train.logs {run.id}`)"
+    return _resume_words(run, record)
+
+
+def _resume_words(run: Run, record: dict[str, Any]) -> str:
+    does = "continues from its last checkpoint" if record.get("recipe") else "starts the command again"
+    return f"`./inv train.resume {run.id}` {does}"
 
 
 def how_to_come_back(run_id: str) -> str:
@@ -25,6 +72,14 @@ def how_to_come_back(run_id: str) -> str:
         f"  ./inv train.attach {run_id}          the session itself (leave it with Ctrl-b d)\n"
         f"  ./inv train.stop {run_id}            write a checkpoint and stop"
     )
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as `1:05` or `2:03:04`; a dash for None."""
+    if seconds is None:
+        return "–"
+    minutes, left = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{left:02d}" if minutes >= 60 else f"{minutes}:{left:02d}"
 
 
 def metrics_text(progress: dict[str, Any]) -> str:
@@ -43,9 +98,8 @@ def progress_text(progress: dict[str, Any]) -> str:
     step, total = progress.get("step", 0), progress.get("total_steps", 0)
     share = f"{100 * step / total:3.0f} %" if total else "     "
     words = [f"{progress.get('phase', 'starting'):<8}", share, f"step {step}/{total}"]
-    eta = progress.get("eta_s")
-    if eta is not None:
-        words.append(f"ETA {int(eta) // 60}:{int(eta) % 60:02d}")
+    if progress.get("eta_s"):
+        words.append(f"ETA {clock(progress['eta_s'])}")
     return "  ".join([*words, metrics_text(progress)]).rstrip()
 
 
@@ -55,7 +109,7 @@ def follow(run: Run) -> str:
     Raises:
         KeyboardInterrupt: Ctrl-C; the run goes on.
     """
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         return _follow_live(run)
     return _follow_plain(run)
 
@@ -84,27 +138,27 @@ def _follow_plain(run: Run) -> str:
 
 def _follow_live(run: Run) -> str:
     """A bar that redraws itself."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.fields[phase]:<9}"),
         BarColumn(bar_width=32),
         TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[elapsed]}"),
         TextColumn("ETA {task.fields[eta]}"),
         TextColumn("[cyan]{task.fields[metrics]}"),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task("", total=None, phase="waiting", eta="–", metrics="")
+        task = bar.add_task("", total=None, phase="waiting", elapsed="", eta="–", metrics="")
         for state in _states(run):
             progress = run.progress()
-            eta = progress.get("eta_s")
             bar.update(
                 task,
                 total=progress.get("total_steps") or None,
                 completed=progress.get("step", 0),
                 phase=progress.get("phase", "waiting" if state == "queued" else "starting"),
-                eta="–" if eta is None else f"{int(eta) // 60}:{int(eta) % 60:02d}",
+                elapsed=clock(progress.get("elapsed_s")),
+                eta=clock(progress.get("eta_s")),
                 metrics=metrics_text(progress),
             )
     return run.state()

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envs.errors import RunError
+from seqlab.errors import ConfigError
 
-__all__ = ["GPU", "GPURequest", "Unavailable", "list_gpus", "parse_request", "take"]
+__all__ = ["GPU", "GPURequest", "Unavailable", "check_possible", "list_gpus", "parse_request", "take"]
 
 # A GPU on which someone else already uses more than this is not free.
 BUSY_BYTES = 1 << 30
@@ -85,7 +86,7 @@ def parse_request(text: str) -> GPURequest:
     """Read `--gpu`: `none`, `auto` (one if there is any), `2` (any two), `0,3` (these), `0,` (this one).
 
     Raises:
-        RunError: it is none of these.
+        ConfigError: it is none of these.
     """
     if text == "none":
         return GPURequest()
@@ -94,13 +95,30 @@ def parse_request(text: str) -> GPURequest:
     parts = text.split(",")
     digits = [part for part in parts if part]
     if not digits or not all(part.isascii() and part.isdigit() for part in digits):
-        raise RunError(
+        raise ConfigError(
             f"--gpu takes none, auto, a number of GPUs (2) or a list of them (0,3), not {text!r}\n"
             "  next: `./inv doctor` lists this machine's GPUs"
         )
     if len(parts) == 1:
         return GPURequest(count=int(text))
     return GPURequest(indices=tuple(dict.fromkeys(int(part) for part in digits)))
+
+
+def check_possible(request: GPURequest, gpus: Sequence[GPU]) -> None:
+    """Refuse a request that these GPUs could not satisfy even if all of them were free.
+
+    Raises:
+        RunError: naming what is wanted and what is there.
+    """
+    if request.optional and not gpus:
+        return
+    missing = sorted(set(request.indices) - {gpu.index for gpu in gpus})
+    if missing or request.count > len(gpus):
+        wanted = f"GPU {missing[0]}" if missing else f"{request.count} GPUs"
+        raise RunError(
+            f"{wanted} wanted, but this machine has {len(gpus)}\n"
+            "  next: `./inv doctor` lists them; --gpu none uses the CPU"
+        )
 
 
 def take(request: GPURequest, gpus: Sequence[GPU], locks: Path | None = None) -> tuple[list[GPU], list[int]] | None:
@@ -112,16 +130,10 @@ def take(request: GPURequest, gpus: Sequence[GPU], locks: Path | None = None) ->
     Raises:
         RunError: the machine can never satisfy the request.
     """
+    check_possible(request, gpus)
     if request.optional and not gpus:
         return [], []
     by_index = {gpu.index: gpu for gpu in gpus}
-    missing = [index for index in request.indices if index not in by_index]
-    if missing or request.count > len(gpus):
-        wanted = f"GPU {missing[0]}" if missing else f"{request.count} GPUs"
-        raise RunError(
-            f"{wanted} wanted, but this machine has {len(gpus)}\n"
-            "  next: `./inv doctor` lists them; --gpu none uses the CPU"
-        )
     if request.indices:
         candidates, count = [by_index[index] for index in request.indices], len(request.indices)
     else:

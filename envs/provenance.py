@@ -27,8 +27,12 @@ def git_state(root: Path) -> tuple[dict[str, Any], str]:
 
 def _git(root: Path, *words: str) -> str | None:
     """What `git WORDS` prints in `root`, or None when it fails or git is missing."""
+    # Inside a git hook GIT_DIR names another repository.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False, timeout=30)
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], env=variables, capture_output=True, check=False, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode("utf-8", errors="replace") if done.returncode == 0 else None

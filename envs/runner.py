@@ -1,6 +1,6 @@
 """The process inside a session: takes the GPUs, starts the training, keeps its log and its books.
 
-    python envs/runner.py RUN_FOLDER
+    python envs/runner.py RUN_FOLDER [ENVIRONMENT_FILE]
 
 tmux gives the terminal; this process does everything that must not depend on tmux. It holds the run's lock,
 writes `log.txt`, `heartbeat.json` and the states in `run.json`, passes INT, TERM and HUP on as a request to write
@@ -35,6 +35,7 @@ if __name__ == "__main__":
 from envs.errors import RunError
 from envs.gpus import GPU, Unavailable, list_gpus, parse_request, take
 from envs.logfile import LogFile
+from seqlab.errors import SeqlabError
 from seqlab.files import read_json, replace_json
 
 __all__ = ["Runner", "main", "utc_now"]
@@ -53,8 +54,9 @@ def utc_now() -> str:
 class Runner:
     """Runs the command of one run folder once (one attempt)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, handed: Path | None = None) -> None:
         self.folder = folder
+        self.handed = handed
         self.stop_signal: int | None = None
         self.child: subprocess.Popen[bytes] | None = None
         self._kill_at = float("inf")
@@ -76,8 +78,10 @@ class Runner:
         if len(self.record["attempts"]) > 1:
             self.log.note(f"attempt {len(self.record['attempts'])}, {utc_now()}")
         try:
+            self.given = self._take_environment()
+            self._record()  # the attempt on disk tells the launcher that we have taken over
             code = self._supervise(lock)
-        except (RunError, OSError) as error:
+        except (SeqlabError, OSError) as error:
             verdict = ("failed", 1, str(error))
         else:
             verdict = self._verdict(code)
@@ -158,13 +162,24 @@ class Runner:
             self._sleep(GPU_RETRY_S)
         return None
 
+    def _take_environment(self) -> dict[str, str]:
+        """The launcher's environment, from the file it was handed over in, which is removed at once."""
+        if self.handed is None:
+            return dict(os.environ)
+        environment = read_json(self.handed)
+        self.handed.unlink(missing_ok=True)
+        if environment is None:
+            raise RunError(f"the environment in {self.handed} cannot be read\n  next: `./inv train.resume`")
+        return {**environment, "TERM": os.environ.get("TERM", "dumb")}
+
     def _environment(self, devices: list[GPU]) -> dict[str, str]:
-        """The launcher's environment, handed over in a file only we can read, plus what the training needs."""
-        handed = self.folder / "launch.env"
-        environment = {**os.environ, **(read_json(handed) or {})}
-        handed.unlink(missing_ok=True)
-        for name in ("TMUX", "TMUX_PANE"):
+        """What the training gets: the launcher's environment, with the kit's Python first on PATH."""
+        environment = dict(self.given)
+        for name in ("TMUX", "TMUX_PANE", "PYTHONHOME"):
             environment.pop(name, None)
+        programs = str(Path(sys.executable).parent)
+        environment["PATH"] = f"{programs}{os.pathsep}{environment.get('PATH', os.defpath)}"
+        environment["VIRTUAL_ENV"] = sys.prefix
         environment["PYTHONUNBUFFERED"] = "1"
         environment["SEQLAB_RUN"] = str(self.folder)
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.uuid for gpu in devices)
@@ -264,8 +279,10 @@ class Runner:
         if code == 0 and (self.stop_signal is None or self.record.get("recipe")):
             return "finished", 0, ""
         if self.stop_signal is not None:
-            name = signal.Signals(self.stop_signal).name
-            return "stopped", code if code >= 0 else 128 - code, f"stopped by {name}"
+            exit_code = code if code >= 0 else 128 - code
+            if code == -signal.SIGKILL:
+                return "stopped", exit_code, "killed before it could write a checkpoint"
+            return "stopped", exit_code, f"stopped by {signal.Signals(self.stop_signal).name}"
         if code in (128 + signal.SIGTERM, 128 + signal.SIGINT):
             return "stopped", code, "the training was signalled from outside and stopped at a checkpoint"
         if code < 0:
@@ -328,7 +345,7 @@ def _die_with_parent() -> None:
 
 def main() -> None:
     """Run the folder named on the command line; an own failure goes to stderr, which the session keeps."""
-    sys.exit(Runner(Path(sys.argv[1])).run())
+    sys.exit(Runner(*map(Path, sys.argv[1:3])).run())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import RunError
+from seqlab.errors import ConfigError
 from seqlab.files import read_json
 
 __all__ = ["ENDED", "RESUMABLE", "Run", "all_runs", "check_run_id", "find_run", "new_run_id"]
@@ -32,12 +33,13 @@ def check_run_id(run_id: str) -> str:
     """Return `run_id` if it can name a folder, a tmux session and a post; refuse it otherwise.
 
     Raises:
-        RunError: it is empty, too long, or has quotes, blanks, slashes, dots or control characters.
+        ConfigError: it is empty, too long, or has quotes, blanks, slashes, dots or control characters.
     """
     if not _RUN_ID.fullmatch(run_id) or len(run_id.encode()) > 200:
-        raise RunError(
-            f"{run_id!r} cannot name a run: letters (of any script), digits, '-' and '_', at most 64, "
-            "the first a letter or digit\n  next: `./inv train.list` shows the runs there are"
+        shown = repr(run_id[:80]) + ("…" if len(run_id) > 80 else "")
+        raise ConfigError(
+            f"{shown} cannot name a run: letters (of any script), digits, '-' and '_', at most 64, "
+            "the first a letter or digit"
         )
     return run_id
 
@@ -67,7 +69,7 @@ class Run:
             RunError: the file is missing or is not a JSON object.
         """
         record = read_json(self.folder / "run.json")
-        if record is None:
+        if record is None or not _has_shape(record):
             raise RunError(
                 f"{self.folder}/run.json is missing or broken, so this is not a run the kit can read\n"
                 f"  next: look at {self.folder}/log.txt, then move the folder away"
@@ -81,7 +83,7 @@ class Run:
     def is_alive(self) -> bool:
         """Whether a runner on this machine (or a training it left behind) holds the run's lock."""
         try:
-            descriptor = os.open(self.folder / "runner.lock", os.O_RDWR)
+            descriptor = os.open(self.folder / "runner.lock", os.O_RDONLY)
         except OSError:
             return False
         try:
@@ -120,6 +122,13 @@ class Run:
         return text.splitlines()[-lines:] if lines else []
 
 
+def _has_shape(record: dict[str, Any]) -> bool:
+    """Whether a record has what every reader relies on, each of its kind."""
+    kinds: dict[str, type | tuple[type, ...]] = {"id": str, "state": str, "command": list, "attempts": list}
+    kinds |= {"git": dict, "gpu": dict, "environment": dict}
+    return all(isinstance(record.get(name), kind) for name, kind in kinds.items())
+
+
 def _age_s(path: Path) -> float:
     """Seconds since `path` last changed; infinite when it does not exist."""
     try:
@@ -129,15 +138,14 @@ def _age_s(path: Path) -> float:
 
 
 def all_runs(runs_dir: Path) -> Iterator[Run]:
-    """Every run in `runs_dir`, oldest first by the time its folder was made."""
+    """Every run in `runs_dir`, also one whose record is broken; oldest first by the time in the record."""
     try:
-        folders = [entry for entry in os.scandir(runs_dir) if _RUN_ID.fullmatch(entry.name)]
+        folders = [Path(entry.path) for entry in os.scandir(runs_dir) if _RUN_ID.fullmatch(entry.name)]
     except FileNotFoundError:
         return
-    made = {entry.path: read_json(Path(entry.path) / "run.json") for entry in folders}
-    known = {path: record for path, record in made.items() if record is not None}
-    for path in sorted(known, key=lambda path: (str(known[path].get("created", "")), path)):
-        yield Run(Path(path))
+    records = {folder: read_json(folder / "run.json") for folder in folders if (folder / "run.json").exists()}
+    for folder in sorted(records, key=lambda folder: (str((records[folder] or {}).get("created", "")), folder.name)):
+        yield Run(folder)
 
 
 def find_run(runs_dir: Path, name: str) -> Run:

@@ -1,4 +1,4 @@
-"""Sequence models and recommenders on torch, readable enough to learn the algorithms from.
+"""Sequence models on torch, readable enough to learn the algorithms from.
 
 Conventions, stated once:
 

@@ -2,11 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from envs.settings import check_settings
+from seqlab.errors import ConfigError
 
 Completed = subprocess.CompletedProcess[str]
 
@@ -64,20 +69,27 @@ def test_help_of_a_task_with_a_positional(inv, words: tuple[str, ...]) -> None:
     ("words", "says", "code"),
     [
         (("train.show", "nothing"), "there is no run 'nothing'", 1),
-        (("train.show",), "./inv train.show RUN", 1),
-        (("train.stop", "-x"), "a run is needed", 1),
-        (("train.logs", "a'b"), "cannot name a run", 1),
-        (("train.rm", "a\n; rm -rf /"), "cannot name a run", 1),
-        (("train.start",), "a recipe is needed", 1),
+        (("train.show",), "./inv train.show RUN", 2),
+        (("train.stop", "-x"), "a run is needed", 2),
+        (("train.logs", "a'b"), "cannot name a run", 2),
+        (("train.rm", "a\n; rm -rf /"), "cannot name a run", 2),
+        (("train.start",), "a recipe is needed", 2),
         (("train.start", "tager"), "tagger", 2),
         (("train.start", "tagger", "--set", "encoder.hiden=3"), "encoder.hidden", 2),
         (("train.start", "tagger", "--set", "encoder.hidden=big"), "int", 2),
-        (("train.start", "tagger", "--seed", "x"), "--seed takes", 1),
-        (("train.start", "tagger", "--name", "a b"), "cannot name a run", 1),
-        (("train.start", "tagger", "--gpu", "all", "--name", "a"), "--gpu takes", 1),
+        (("train.start", "tagger", "--seed", "x"), "--seed takes", 2),
+        (("train.start", "tagger", "--name", "a b"), "cannot name a run", 2),
+        (("train.start", "tagger", "--gpu", "all", "--name", "a"), "--gpu takes", 2),
         (("train.start", "tagger", "--data", "/nowhere.conllu"), "nowhere.conllu", 2),
-        (("train.start", "tagger", "--grace", "soon"), "--grace takes", 1),
-        (("train.start", "--cmd", "echo 'x"), "cannot be read as words", 1),
+        (("train.start", "tagger", "--grace", "soon"), "--grace takes", 2),
+        (("train.start", "--cmd", "echo 'x"), "cannot be read as words", 2),
+        (("train.start", "--cmd", "   "), "a command is needed", 2),
+        (("train.start", "--cmd", "no-such-program x"), "there is no program 'no-such-program'", 2),
+        (("train.start", "--cmd", "echo a | cat"), "no shell reads --cmd", 2),
+        (("train.start", "--cmd", "true", "--gpu", "5"), "5 GPUs wanted", 1),
+        (("--dry", "train.start", "tagger", "--gpu", "x"), "--gpu takes", 2),
+        (("train.strat",), "./inv train.start?", 2),
+        (("train.list", "--bogus"), "--bogus", 2),
         (("bench", "--name", "nothing"), "there is no benchmark", 1),
     ],
 )
@@ -113,6 +125,52 @@ def test_dry_does_nothing(inv, tmp_path: Path) -> None:
 def test_settings_come_from_the_environment(inv, tmp_path: Path) -> None:
     done = inv("--dry", "train.start", "tagger", SEQLAB_RUNS=str(tmp_path / "别处"))
     assert str(tmp_path / "别处") in done.stdout
+
+
+def test_inv_alone_says_where_to_begin(inv) -> None:
+    done = inv()
+    assert done.returncode == 0
+    assert "./inv demo" in done.stdout
+    assert "train.start" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SEQLAB_TRAIN_GRACE_S", "abc"), ("SEQLAB_BLOG_PORT", "1.5"), ("SEQLAB_RUNS", "")]
+)
+def test_settings_of_the_wrong_kind_in_the_environment(inv, variable: str, value: str) -> None:
+    done = inv("train.list", **{variable: value})
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {variable} ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"train": 5}, "train takes settings of its own"),
+        ({"mirrors": None}, "mirrors takes settings of its own"),
+        ([1, 2], "`name: value` lines"),
+        ({"runs": None}, "runs takes a text"),
+        ({"train": {"grace_s": "long"}}, "train.grace_s takes a whole number"),
+        ({"train": {"grace": 3}}, "train.grace_s?"),
+        ({"run": 7}, "unknown setting run"),
+    ],
+)
+def test_settings_of_the_wrong_kind_in_the_file(settings: object, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        check_settings(settings, {})
+
+
+def test_fine_settings_pass(root: Path) -> None:
+    check_settings(yaml.safe_load((root / "invoke.yaml").read_text(encoding="utf-8")), {"SEQLAB_BLOG_PORT": "80"})
+    check_settings(None, {})
+    check_settings({"run": {"echo": True}}, {})
+
+
+def test_a_terminal_that_lacks_letters_gets_their_codes(inv, tmp_path: Path) -> None:
+    done = inv("--dry", "train.start", "--cmd", "true", "--name", "标注", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "\\u6807" in done.stdout
 
 
 def test_a_folder_that_cannot_be_made_is_named(inv, tmp_path: Path) -> None:

@@ -1,19 +1,32 @@
 """`train.*`: start, watch, stop and resume training runs."""
 
+import os
 import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
-from envs.errors import KitError, RunError
+from envs.errors import RunError
 from envs.settings import ROOT, number, print_json, runs_dir, text
+from seqlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from envs.launch import Order
+    from envs.runs import Run
+
+    OrderMaker = Callable[[Path], Order]
 
 __all__ = ["attach", "logs", "ls", "resume", "rm", "show", "start", "stop", "wait"]
 
 RUN_HELP = "the run's name, or the beginning of it"
 WHICH_RUN = "`./inv train.list` shows the runs there are"
-LOST = 4
+# What only a shell would understand: passed on as words, each would silently do nothing.
+_SHELL_WORDS = ("|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1", "&>")
 
 
 @task(
@@ -27,7 +40,7 @@ LOST = 4
         "name": "the run's name; made from recipe and time when left out",
         "gpu": "none, auto (one if there is any), 2 (any two) or 0,3 (these)",
         "grace": "seconds a stopped training may take to write its checkpoint",
-        "cmd": "run this command instead of a recipe, e.g. --cmd 'python train.py --epochs 3'",
+        "cmd": "run this command instead of a recipe; `python` is the kit's own, no shell reads it",
         "follow": "show the progress until the run ends; Ctrl-C leaves the run alone",
         "json": "print one JSON document",
     },
@@ -51,24 +64,25 @@ def start(
         ./inv train.start tagger --set encoder.hidden=256 --follow
         ./inv train.start --cmd 'python train.py --epochs 3' --name baseline
     """
-    from envs.launch import Order, recipe_order
+    from envs.launch import check_gpus, start_unnamed
     from envs.launch import start as launch
-    from envs.runs import check_run_id, new_run_id
+    from envs.runs import check_run_id
 
     gpu, grace_s = gpu or str(c.config.train.gpu), number("--grace", grace or c.config.train.grace_s)
-    runs = runs_dir(c)
-    run_id = check_run_id(name) if name else new_run_id(runs, recipe if not cmd else "run")
-    if cmd:
-        if recipe or set or data or seed:
-            raise KitError("--cmd runs a command of your own: it takes no recipe, --data, --set or --seed")
-        order = Order(_words(cmd), gpu=gpu, grace_s=grace_s, cwd=Path.cwd())
-    else:
-        config = _resolve(recipe, set or [], data, seed)
-        order = recipe_order(runs / run_id, recipe, config, gpu, grace_s)
+    if cmd and (recipe or set or data or seed):
+        raise ConfigError("--cmd runs a command of your own: it takes no recipe, --data, --set or --seed")
+    make_order = _command(cmd, gpu, grace_s) if cmd else _recipe(recipe, set or [], data, seed, gpu, grace_s)
+    runs, stem = runs_dir(c), recipe or "run"
+    folder = runs / check_run_id(name) if name else None
+    check_gpus(gpu)
     if c.config.run.dry:
-        print(f"would make {runs / run_id} and run there, in a detached tmux session:\n  {shlex.join(order.command)}")
+        order = make_order(folder or runs / f"{stem}-DATE-TIME")
+        print(f"would make {folder or runs / f'{stem}-…'} and run there, in a detached tmux session, with GPUs {gpu}:")
+        print(f"  {shlex.join(order.command)}")
+        if order.config is not None:
+            print_json(order.config)
         return
-    run = launch(ROOT, runs / run_id, order)
+    run = launch(ROOT, folder, make_order(folder)) if folder else start_unnamed(ROOT, runs, stem, make_order)
     if json:
         print_json({"id": run.id, "folder": str(run.folder), "state": run.state()})
         return
@@ -78,56 +92,51 @@ def start(
     print(f"follow it: ./inv train.logs {run.id} --follow")
 
 
-def _resolve(recipe: str, overrides: list[str], data: str, seed: str) -> dict[str, Any]:
-    """The recipe's configuration with everything checked before anything is started."""
+def _recipe(recipe: str, overrides: list[str], data: str, seed: str, gpu: str, grace_s: float) -> "OrderMaker":
+    """The order for a recipe, once its folder is known; everything is checked before anything is started."""
+    from envs.launch import recipe_order
     from seqlab import recipes
 
-    text(
-        "a recipe",
-        recipe,
-        f"./inv train.start {recipes.names()[0]}   (there are: {', '.join(recipes.names())})",
-    )
-    if (seed and not seed.isascii()) or (seed and not seed.isdigit()):
-        raise KitError(f"--seed takes a whole number from 0, not {seed!r}")
+    text("a recipe", recipe, f"./inv train.start {recipes.names()[0]}   (there are: {', '.join(recipes.names())})")
+    if seed and not (seed.isascii() and seed.isdigit()):
+        raise ConfigError(f"--seed takes a whole number from 0, not {seed!r}")
     path = str(Path(data).expanduser().resolve()) if data else None
-    return recipes.resolve(recipe, overrides, data=path, seed=int(seed) if seed else None)
+    config = recipes.resolve(recipe, overrides, data=path, seed=int(seed) if seed else None)
+    return lambda folder: recipe_order(folder, recipe, config, gpu, grace_s)
 
 
-def _words(command: str) -> list[str]:
-    """A command line as words; no shell ever sees it."""
+def _command(line: str, gpu: str, grace_s: float) -> "OrderMaker":
+    """The order for a person's own command, read as words; no shell ever sees it."""
+    from envs.launch import Order
+
     try:
-        return [
-            text("--cmd", word, "--cmd 'python train.py'") if i == 0 else word
-            for i, word in enumerate(shlex.split(command))
-        ]
+        words = shlex.split(line)
     except ValueError as error:
-        raise KitError(f"--cmd cannot be read as words ({error}): {command!r}") from None
+        raise ConfigError(f"--cmd cannot be read as words ({error}): {line!r}") from None
+    example = "--cmd 'python train.py --epochs 3'"
+    text("a command", words[0] if words else "", example)
+    shell = next((word for word in words if word in _SHELL_WORDS), None)
+    if shell:
+        raise ConfigError(f"no shell reads --cmd, so {shell!r} would be an argument\n  next: --cmd \"bash -c '…'\"")
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    if shutil.which(words[0], path=search) is None:
+        raise ConfigError(f"there is no program {words[0]!r} on PATH\n  next: {example}")
+    return lambda _folder: Order(words, gpu=gpu, grace_s=grace_s, cwd=Path.cwd())
 
 
-def _follow(run: Any) -> int:
+def _follow(run: "Run") -> int:
     """Follow a run; returns the exit code it stands for, or says how to come back after Ctrl-C."""
-    from envs.follow import follow, how_to_come_back
+    from envs.follow import follow, how_to_come_back, report_end
 
+    print("(Ctrl-C leaves; the training goes on)")
     try:
         follow(run)
     except KeyboardInterrupt:
         raise Exit(f"\n{how_to_come_back(run.id)}", code=130) from None
-    return _report_end(run)
+    return report_end(run)
 
 
-def _report_end(run: Any) -> int:
-    """Say how a run ended; returns the exit code that stands for it."""
-    state, record = run.state(), run.record()
-    print(f"{run.id} {state}" + (f": {record['message']}" if record.get("message") else ""))
-    if state == "lost":
-        print(f"  next: `./inv train.resume {run.id}` continues from its last checkpoint")
-        return LOST
-    if state in ("failed", "stopped"):
-        print(f"  next: `./inv train.logs {run.id}`, then `./inv train.resume {run.id}`")
-    return int(record.get("exit_code") or 0)
-
-
-def _find(c: Context, name: str, command: str) -> Any:
+def _find(c: Context, name: str, command: str) -> "Run":
     from envs.runs import find_run
 
     return find_run(runs_dir(c), text("a run", name, f"./inv {command} RUN; {WHICH_RUN}"))
@@ -172,14 +181,11 @@ def logs(c: Context, run: str, follow: bool = False, lines: int = 40) -> None:
 @task(positional=["run"], help={"run": RUN_HELP})
 def attach(c: Context, run: str) -> None:
     """Attach this terminal to a run's session. Ctrl-b d leaves it again; Ctrl-C stops the training."""
-    import os
-    import sys
-
     from envs.tmux import attach_command, has_session
 
     found = _find(c, run, "train.attach")
     command = attach_command(ROOT, found.id)
-    print(shlex.join(command))
+    print(f"{shlex.join(command)}\n(Ctrl-b d leaves; Ctrl-C stops the training)")
     if c.config.run.dry:
         return
     if not has_session(ROOT, found.id):
@@ -194,13 +200,15 @@ def attach(c: Context, run: str) -> None:
 @task(positional=["run"], help={"run": RUN_HELP, "now": "kill it: what came after the last checkpoint is lost"})
 def stop(c: Context, run: str, now: bool = False) -> None:
     """Ask a run to write a checkpoint and end; kill it when the grace period is over."""
+    from envs.follow import next_step
     from envs.launch import stop as end
 
     found = _find(c, run, "train.stop")
     if c.config.run.dry:
         print(f"would {'kill' if now else 'ask the runner (SIGTERM) to stop'} {found.id}, which is {found.state()}")
         return
-    print(f"{found.id} {end(found, now=now)}\n  next: `./inv train.resume {found.id}` continues it")
+    state = end(found, now=now)
+    print(f"{found.id} {state}: {found.record().get('message', '')}\n  next: {next_step(found)}")
 
 
 @task(positional=["run"], help={"run": RUN_HELP, "follow": "show the progress until the run ends"})
@@ -221,24 +229,24 @@ def resume(c: Context, run: str, follow: bool = False) -> None:
 @task(positional=["run"], help={"run": RUN_HELP, "quiet": "no progress, only the end"})
 def wait(c: Context, run: str, quiet: bool = False) -> None:
     """Wait until a run ends. Exit code: the training's own; 0 finished, 4 lost."""
-    import time
+    from envs.follow import report_end
 
     found = _find(c, run, "train.wait")
     if not quiet:
         raise Exit(code=_follow(found))
     while found.state() in ("queued", "running"):
         time.sleep(0.25)
-    raise Exit(code=_report_end(found))
+    raise Exit(code=report_end(found))
 
 
-@task(positional=["run"], help={"run": RUN_HELP, "yes": "do not ask"})
+@task(positional=["run"], help={"run": "the run's whole name", "yes": "do not ask"})
 def rm(c: Context, run: str, yes: bool = False) -> None:
     """Delete a run's folder, never of one that is running."""
-    import sys
-
     from envs.launch import remove
 
     found = _find(c, run, "train.rm")
+    if found.id != run:
+        raise RunError(f"{run!r} is only the beginning of {found.id!r}\n  next: `./inv train.rm {found.id}`")
     if c.config.run.dry:
         print(f"would delete {found.folder}")
         return

@@ -31,9 +31,12 @@ def test_a_plain_line() -> None:
     assert "step 0/0" in progress_text({})
 
 
+RECORD = {"id": "a", "state": "finished", "command": [], "attempts": [], "git": {}, "gpu": {}, "environment": {}}
+
+
 @pytest.fixture
 def ended(tmp_path: Path) -> Run:
-    (tmp_path / "run.json").write_text(json.dumps({"state": "finished"}))
+    (tmp_path / "run.json").write_text(json.dumps(RECORD))
     (tmp_path / "log.txt").write_text("one\ntwo\nhalf")
     (tmp_path / "progress.json").write_text(json.dumps({"phase": "done", "step": 2, "total_steps": 2}))
     return Run(tmp_path)

@@ -9,6 +9,7 @@ import pytest
 
 from envs.errors import RunError
 from envs.gpus import GPU, GPURequest, parse_request, take
+from seqlab.errors import ConfigError
 
 
 def made_up(index: int, used_bytes: int = 0) -> GPU:
@@ -33,7 +34,7 @@ def test_requests(text: str, request_: GPURequest) -> None:
 
 @pytest.mark.parametrize("text", ["", ",", "-1", "all", "1;2", "0, 1", "²", "$(id)"])
 def test_malformed_requests_are_refused(text: str) -> None:
-    with pytest.raises(RunError, match="--gpu takes"):
+    with pytest.raises(ConfigError, match="--gpu takes"):
         parse_request(text)
 
 

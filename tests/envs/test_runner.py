@@ -28,9 +28,16 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def start(root: Path, run: Run) -> Start:
     def start_(script: str, **record: Any) -> "subprocess.Popen[bytes]":
-        full = {"state": "queued", "command": [sys.executable, "-c", script], "host": "", "grace_s": 20, "attempts": []}
+        full = {"id": run.id, "state": "queued", "command": [sys.executable, "-c", script], "host": "", "grace_s": 20}
+        full |= {"attempts": [], "git": {}, "gpu": {}, "environment": {}}
+        handed = run.folder.parent / "handed"
         (run.folder / "run.json").write_text(json.dumps(full | record))
-        words = [sys.executable, str(root / "envs" / "runner.py"), str(run.folder)]
+        words = [
+            sys.executable,
+            str(root / "envs" / "runner.py"),
+            str(run.folder),
+            *([str(handed)] if handed.exists() else []),
+        ]
         return subprocess.Popen(words, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
 
     return start_
@@ -156,12 +163,13 @@ def test_what_the_training_leaves_behind_is_ended(start: Start, run: Run) -> Non
 
 
 def test_the_environment_is_handed_over_and_its_file_removed(start: Start, run: Run) -> None:
-    (run.folder / "launch.env").write_text(json.dumps({"GIVEN": "a secret\nof two lines", "TMUX": "x"}))
+    handed = run.folder.parent / "handed"
+    handed.write_text(json.dumps({"GIVEN": "a secret\nof two lines", "TMUX": "x"}))
     start(
         "import os; print(repr(os.environ['GIVEN']), 'TMUX' in os.environ, repr(os.environ['CUDA_VISIBLE_DEVICES']))"
     ).wait(20)
     assert "'a secret\\nof two lines' False ''" in log(run)
-    assert not (run.folder / "launch.env").exists()
+    assert not handed.exists()
 
 
 def test_a_heartbeat_is_kept(start: Start, run: Run) -> None:

@@ -13,13 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.errors import RunError
+from envs.listing import details, print_details, print_runs, summaries
 from envs.runs import Run, all_runs, check_run_id, find_run, new_run_id
+from seqlab.errors import ConfigError
 
 
 def make_run(runs: Path, name: str, **record: Any) -> Run:
     folder = runs / name
     folder.mkdir(parents=True)
-    full = {"id": name, "state": "finished", "created": "2026-01-01T00:00:00Z", "host": socket.gethostname()} | record
+    full = {"id": name, "state": "finished", "created": "2026-01-01T00:00:00Z", "host": socket.gethostname()}
+    full |= {"command": ["true"], "attempts": [], "git": {}, "gpu": {}, "environment": {}} | record
     (folder / "run.json").write_text(json.dumps(full))
     return Run(folder)
 
@@ -51,7 +54,7 @@ def test_names_that_are_fine(name: str) -> None:
     ],
 )
 def test_names_that_are_refused(name: str) -> None:
-    with pytest.raises(RunError, match="cannot name a run"):
+    with pytest.raises(ConfigError, match="cannot name a run"):
         check_run_id(name)
 
 
@@ -59,7 +62,7 @@ def test_names_that_are_refused(name: str) -> None:
 def test_an_accepted_name_is_one_path_component_without_blanks_or_quotes(name: str) -> None:
     try:
         check_run_id(name)
-    except RunError:
+    except ConfigError:
         return
     assert Path(name).name == name
     assert not set(name) & set(" '\"`$;&|<>\\/.:\n\t\0(){}*?!~#=")
@@ -85,7 +88,39 @@ def test_listing_is_by_age_and_skips_what_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("{")
     (tmp_path / ".x.removed").mkdir()
-    assert [run.id for run in all_runs(tmp_path)] == ["b", "a"]
+    (tmp_path / "stray.txt").write_text("")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    assert [run.id for run in all_runs(tmp_path)] == ["broken", "b", "a"]
+
+
+ODD = ["{", "[]", "{}", '{"state": "running"}', '{"id": 5, "state": "finished", "gpu": 3, "git": 7}', "null", ""]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_a_run_with_an_odd_record_is_listed_as_broken(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path, "fine")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "run.json").write_text(text)
+    rows = summaries(tmp_path)
+    assert {row["id"]: row["state"] for row in rows} == {"fine": "finished", "odd": "broken"}
+    print_runs(rows)
+    with pytest.raises(RunError, match="not a run the kit can read"):
+        details(Run(tmp_path / "odd"))
+    print_details(details(Run(tmp_path / "fine")))
+    assert "finished" in capsys.readouterr().out
+
+
+def test_the_list_gives_every_run_one_whole_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["a" * 64, "标注-" + "长" * 30, "b"]
+    for name in names:
+        make_run(tmp_path, name)
+    print_runs(summaries(tmp_path))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(any(name in line for line in lines) for name in names)
 
 
 def test_running_without_a_runner_is_lost_and_with_one_is_running(tmp_path: Path) -> None:

@@ -1,17 +1,23 @@
 """Starting, stopping and resuming through a real tmux server."""
 
+import os
+import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from libtmux import common
 
 from envs.errors import MissingTool, RunError
-from envs.launch import Order, remove, resume, start, stop
+from envs.launch import Order, remove, resume, start, start_afresh, start_unnamed, stop
 from envs.runs import Run, find_run
 from envs.tmux import attach_command, has_session
+from seqlab.errors import ConfigError
 from tests.waiting import wait_for
 
 SLEEPER = (sys.executable, "-c", "print('ready', flush=True)\nimport time\ntime.sleep(600)")
@@ -109,7 +115,7 @@ def test_the_session_shows_the_live_output(root: Path, runs: Path, tmux_socket: 
 
 @pytest.mark.parametrize("name", ["a'; touch pwned; '", "$(touch pwned)", "a\nb", "-t", ""])
 def test_names_never_reach_a_shell(root: Path, runs: Path, name: str, tmp_path: Path) -> None:
-    with pytest.raises(RunError):
+    with pytest.raises(ConfigError):
         start(root, runs / name if name else Path("/"), Order(["true"]))
     assert not list(tmp_path.rglob("pwned"))
 
@@ -136,6 +142,93 @@ def test_an_old_tmux_is_named(root: Path, runs: Path, tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
     with pytest.raises(MissingTool, match="too old"):
         begin(root, runs, "a")
+
+
+@pytest.mark.parametrize(
+    "variables", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"LC_ALL": "zh_CN.GBK"}, {"SHELL": "/bin/false"}]
+)
+def test_any_locale_and_login_shell_will_do(
+    root: Path, runs: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (name, value), *_ = variables.items()
+    run = begin(root, runs, "a", sys.executable, "-c", f"import os; print(os.environ[{name!r}])")
+    wait_for(lambda: run.state() == "finished")
+    assert run.log_tail(2)[0] == value, "the training has the caller's environment, not tmux's"
+
+
+def test_no_secret_of_the_environment_is_left_on_disk(root: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(runs.parent))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    token = secrets.token_hex(8)
+    monkeypatch.setenv("A_TOKEN", f"{token}\n{token}")
+    run = begin(root, runs, "a", sys.executable, "-c", "import os; print(len(os.environ['A_TOKEN']))")
+    wait_for(lambda: run.state() == "finished")
+    assert run.log_tail(2)[0] == "33"
+    for path in runs.parent.rglob("*"):
+        assert not path.is_file() or token.encode() not in path.read_bytes(), path
+
+
+def test_the_kits_python_comes_first(root: Path, runs: Path) -> None:
+    run = begin(root, runs, "a", "python", "-c", "import sys, numpy; print(sys.prefix)")
+    wait_for(lambda: run.state() == "finished")
+    assert run.log_tail(2)[0] == sys.prefix
+
+
+def test_ten_unnamed_starts_at_once_all_get_a_name(root: Path, runs: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: start_unnamed(root, runs, "run", lambda _folder: Order(["true"])), range(10)))
+    assert len({run.id for run in made}) == 10
+    for run in made:
+        wait_for(lambda run=run: run.state() == "finished")
+
+
+def test_a_folder_that_is_no_run_is_neither_taken_nor_harmed(root: Path, runs: Path) -> None:
+    (runs / "a").mkdir(parents=True)
+    assert begin(root, runs, "a", "true").id == "a", "an empty folder, left by a start that was killed, is taken"
+    (runs / "b").mkdir()
+    (runs / "b" / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match="is no run"):
+        begin(root, runs, "b")
+    assert (runs / "b" / "mine.txt").read_text() == "mine"
+
+
+def test_starting_afresh_keeps_the_old_run_until_the_new_one_runs(
+    root: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(root, runs, "a", sys.executable, "-c", "print('old')")
+    wait_for(lambda: run.state() == "finished")
+    path = os.environ["PATH"]
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(MissingTool):
+        start_afresh(root, run, Order(["true"]))
+    monkeypatch.setenv("PATH", path)
+    assert "old" in run.log_tail(3)
+    start_afresh(root, run, Order([sys.executable, "-c", "print('new')"]))
+    wait_for(lambda: run.state() == "finished")
+    assert "new" in run.log_tail(3)
+    assert [entry.name for entry in runs.iterdir()] == ["a"]
+
+
+def test_removing_what_cannot_be_removed_keeps_its_name(
+    root: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(root, runs, "a", "true")
+    wait_for(lambda: run.state() == "finished")
+    linked = Run(runs / "linked")
+    linked.folder.symlink_to(run.folder)
+    remove(linked)
+    assert run.state() == "finished"
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(PermissionError):
+        remove(run)
+    assert run.state() == "finished"
+
+
+def refuse(*_: object, ignore_errors: bool = False) -> None:
+    if not ignore_errors:
+        raise PermissionError(13, "Permission denied")
 
 
 def test_runs_are_found_from_elsewhere(root: Path, runs: Path) -> None:
