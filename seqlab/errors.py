@@ -14,7 +14,10 @@ __all__ = ["CheckpointError", "ConfigError", "DataError", "SeqlabError", "ShapeE
 
 
 class SeqlabError(Exception):
-    """Base of every error raised on purpose; `exit_code` is what the command line ends with."""
+    """Base of every error raised on purpose; `exit_code` is what the command line ends with.
+
+    2 means that running the same command again cannot help.
+    """
 
     exit_code = 1
 
@@ -28,9 +31,13 @@ class ConfigError(SeqlabError):
 class DataError(SeqlabError):
     """Input text or a data file cannot be used."""
 
+    exit_code = 2
+
 
 class CheckpointError(SeqlabError):
     """No checkpoint can be loaded."""
+
+    exit_code = 2
 
 
 class ShapeError(SeqlabError, ValueError):

@@ -9,16 +9,18 @@ import importlib.util
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seqlab.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Series", "can_draw", "draw_bars", "draw_heatmap", "draw_lines"]
+__all__ = ["Matrix", "Series", "can_draw", "draw_bars", "draw_heatmap", "draw_lines"]
 
 _SALT = "seqlab"
+
+Matrix: TypeAlias = Sequence[Sequence[float | None]]
 
 
 class Theme(NamedTuple):
@@ -86,12 +88,19 @@ def draw_lines(folder: Path, name: str, series: Sequence[Series], *, x_label: st
     _draw(folder, name, (7.0, 3.8), draw)
 
 
-def draw_heatmap(folder: Path, name: str, values: Sequence[Sequence[float | None]], *, rows: Sequence[str],
-                 columns: Sequence[str], row_label: str, column_label: str, value_label: str) -> None:  # fmt: skip
-    """A matrix as coloured cells around 0; None is a blank cell. The CSV is the matrix with its names."""
+def draw_heatmap(folder: Path, name: str, values: Matrix, *, rows: Sequence[str], columns: Sequence[str],
+                 row_label: str, column_label: str, value_label: str,
+                 drawn: tuple[Sequence[str], Matrix] | None = None) -> None:  # fmt: skip
+    """A matrix as coloured cells around 0; None is a blank cell. The CSV is the matrix with its names.
+
+    `drawn`, names and a square matrix, is drawn in place of `values` when those are too many to read.
+    """
     cells = [[row, *["" if value is None else value for value in line]]
              for row, line in zip(rows, values, strict=True)]  # fmt: skip
     _write_csv(folder, name, [f"{row_label} \\ {column_label}", *columns], cells)
+    if drawn is not None:
+        rows = columns = drawn[0]
+        values = drawn[1]
     limit = max((abs(value) for line in values for value in line if value is not None), default=1.0) or 1.0
 
     def draw(figure: "Figure", theme: Theme) -> None:
@@ -108,15 +117,17 @@ def draw_heatmap(folder: Path, name: str, values: Sequence[Sequence[float | None
         axes.set_yticks([position + 0.5 for position in range(len(rows))], rows)
         axes.set_xlabel(column_label)
         axes.set_ylabel(row_label)
-        bar = figure.colorbar(mesh, ax=axes, shrink=0.7, label=value_label)
+        # Below, so that the cells get the whole width.
+        bar = figure.colorbar(mesh, ax=axes, location="bottom", shrink=0.7, aspect=40, label=value_label)
         bar.outline.set_visible(False)
         if bar.solids is not None:
             bar.solids.set(rasterized=False, edgecolor="face")  # or it would be pixels too
         _style(figure, theme)
-        axes.tick_params(length=0, labelsize=8 if len(rows) <= 30 else 5)
+        axes.tick_params(length=0, labelsize=min(9.0, 0.75 * cell_pt))
 
-    size = min(12.0, 3.0 + 0.22 * max(len(rows), len(columns)))
-    _draw(folder, name, (size + 0.8, size), draw)
+    # A page shows a figure as wide as its column: the narrower it is drawn, the larger its text comes out.
+    cell_pt = 310 / max(len(rows), len(columns))
+    _draw(folder, name, (5.5, 1.9 + cell_pt * len(rows) / 72), draw)
 
 
 def draw_bars(folder: Path, name: str, groups: Sequence[str], bars: Mapping[str, Sequence[float]], *,

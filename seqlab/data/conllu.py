@@ -25,7 +25,8 @@ def load_conllu(path: Path, *, max_length: int, limits: Mapping[str, int | None]
         DataError: naming file and line of what is wrong, or a part that is left empty.
     """
     lines = ((line.text, line) for line in read_conllu(path))
-    return make_corpus(f"Universal Dependencies, {path.name}", path.name, lines, max_length=max_length, limits=limits)
+    source = f"the Universal Dependencies file {path.name}"
+    return make_corpus(path.name, source, lines, max_length=max_length, limits=limits)
 
 
 def read_conllu(path: Path) -> list[TaggedLine]:

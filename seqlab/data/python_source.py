@@ -57,9 +57,9 @@ def load_standard_library(*, max_length: int, limits: Mapping[str, int | None], 
         except (OSError, SyntaxError, tokenize.TokenError, UnicodeDecodeError):
             unreadable += 1
     version = platform.python_version()
-    notes = [f"Python {version} standard library: {len(files)} files, {unreadable} unreadable ones left out"]
+    name = f"Python {version} standard library"
+    notes = [f"{name}: {len(files)} files, {unreadable} unreadable ones left out"]
     source = f"the standard library of {platform.python_implementation()} {version}"
-    name = "Python standard library source"
     return make_corpus(name, source, lines, max_length=max_length, limits=limits, notes=notes)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seqlab.errors import ConfigError
 from seqlab.train.config import Key, apply_overrides, from_dict, keys, nearest, to_dict
+from seqlab.train.values import shown
 
 if TYPE_CHECKING:
     from seqlab.train.recipe import Recipe
@@ -21,11 +22,15 @@ DEFAULT_SEED = 1
 
 
 class Entry(NamedTuple):
-    """Where a recipe's parts are, as `module:name`; both are imported only when asked for."""
+    """Where a recipe's parts are, as `module:name`; both are imported only when asked for.
+
+    `with_data` are the defaults that differ when a data file is given, as overrides.
+    """
 
     summary: str
     config: str
     recipe: str
+    with_data: tuple[str, ...] = ()
 
 
 class Description(NamedTuple):
@@ -41,6 +46,9 @@ _RECIPES = {
         "BiLSTM-CRF that tags every character, against a supervised HMM",
         "seqlab.recipes.tagger.config:TaggerConfig",
         "seqlab.recipes.tagger.recipe:TaggerRecipe",
+        # A file is small beside the standard library. Chosen on the validation part of 500 Chinese sentences (UD
+        # GSDSimp, dev), where they raise the F1 from 0.615 to 0.730.
+        ("data.min_count=2", "encoder.dropout=0.5", "encoder.char_dropout=0.1", "loop.eval_every=50"),
     ),
 }
 
@@ -65,12 +73,17 @@ def resolve(
 ) -> dict[str, Any]:
     """The whole configuration of a run as JSON values: `recipe`, `seed`, `data` and `settings`.
 
-    `data` must be an existing file, or None for the recipe's own data; its absolute path is recorded.
+    `data` must be an existing file, or None for the recipe's own data; its absolute path is recorded. An override
+    of `loop.epochs` without one of `loop.min_steps` means just so many epochs: it sets `loop.min_steps=0`.
 
     Raises:
         ConfigError: an unknown recipe or setting, a wrong value, or no such data file.
     """
-    config = apply_overrides(_imported(_entry(name).config)(), overrides)
+    entry = _entry(name)
+    given = {override.partition("=")[0].strip() for override in overrides}
+    implied = ["loop.min_steps=0"] if "loop.epochs" in given and "loop.min_steps" not in given else []
+    defaults = entry.with_data if data is not None else ()
+    config = apply_overrides(_imported(entry.config)(), [*defaults, *implied, *overrides])
     return {
         "recipe": name,
         "seed": _checked_seed(DEFAULT_SEED if seed is None else seed),
@@ -113,7 +126,7 @@ def build(resolved: dict[str, Any]) -> "Recipe[Any]":
 
 def _entry(name: str) -> Entry:
     if name not in _RECIPES:
-        raise ConfigError(f"unknown recipe {name!r}{nearest(name, names())}")
+        raise ConfigError(f"unknown recipe {shown(name)}{nearest(name, names())}")
     return _RECIPES[name]
 
 
@@ -124,14 +137,20 @@ def _imported(reference: str) -> Any:
 
 def _checked_seed(seed: object) -> int:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise ConfigError(f"seed: expected an int from 0 to 2^63 - 1, got {seed!r}")
+        raise ConfigError(f"seed: expected an int from 0 to 2^63 - 1, got {shown(seed)}")
     return seed
 
 
 def _checked_data(data: str) -> str:
     path = Path(data).expanduser()
-    if not path.exists():
-        raise ConfigError(f"data file {data!r} does not exist: check the path, or leave it out for the default data")
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise ConfigError(f"data file {shown(data)} cannot be read: {error.strerror}") from error
+    if not exists:
+        raise ConfigError(
+            f"data file {shown(data)} does not exist: check the path, or leave it out for the default data"
+        )
     if not path.is_file():
-        raise ConfigError(f"data {data!r} is not a file: give the path of one file")
+        raise ConfigError(f"data {shown(data)} is not a file: give the path of one file")
     return str(path.resolve())

@@ -97,8 +97,8 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         return checkpoint, [f"{reason}: falling back to {path.name}" for reason in damaged.values()]
     if damaged:
         raise CheckpointError(
-            f"no usable checkpoint in {folder}: {'; '.join(damaged.values())}. To start again from the beginning, "
-            f"remove that folder and run the same command again"
+            f"no usable checkpoint in {folder}, so resuming cannot work ({'; '.join(damaged.values())}): start anew "
+            f"with another name, or remove the folder {folder} to train from step 0"
         )
     return None, []
 

@@ -1,22 +1,26 @@
 """The command line of `python -m seqlab.train`: arguments, exit codes, messages.
 
-Exit codes: 0 finished, 1 failed, 2 configuration or data refused, 130 and 143 stopped by a signal.
+Exit codes: 0 finished, 1 failed, 2 configuration, data or checkpoints refused (resuming cannot help), 130 and 143
+stopped by a signal.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from seqlab import recipes
-from seqlab.errors import ConfigError, DataError, SeqlabError
+from seqlab.errors import ConfigError, SeqlabError
 from seqlab.files import describe_os_error, replace_json
 from seqlab.train.progress import Progress
 from seqlab.train.signals import StopRequest, StopSignals
+from seqlab.train.values import whole_number
 
 __all__ = ["main"]
 
@@ -24,19 +28,25 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one recipe; return the exit code."""
     options = _parser().parse_args(arguments)
-    if options.list:
-        print(_help_text(options.recipe))
-        return 0
     with StopSignals() as signals:
         try:
-            _train(options, signals)
+            if options.list:
+                print(_help_text(options.recipe), flush=True)
+            else:
+                _train(options, signals)
         except StopRequest as request:
             print(f"{request.name}: stopped; the same command goes on from here", flush=True)
             return request.exit_code
         except SeqlabError as error:
             return _fail(error, options.debug)
+        except BrokenPipeError as error:
+            _discard_output()
+            return 0 if options.list else _fail(describe_os_error(error, "training"), options.debug)
         except OSError as error:
             return _fail(describe_os_error(error, "training"), options.debug)
+        # The last resort, broad on purpose: whoever trains gets a sentence, whoever debugs asks for the stack trace.
+        except Exception as error:
+            return _fail(error, options.debug)
     return 0
 
 
@@ -110,13 +120,22 @@ def _difference(saved: Any, wanted: Any, name: str = "") -> str:
     return f"{name.removeprefix('settings.')}: there {saved!r}, now {wanted!r}"
 
 
-def _fail(error: SeqlabError, debug: bool) -> int:
+def _fail(error: Exception, debug: bool) -> int:
+    """Report `error` on stderr; return the exit code."""
     if debug:
         traceback.print_exception(error)
-    else:
+    elif isinstance(error, SeqlabError):
         print(f"error: {error}", file=sys.stderr, flush=True)
-    # DataError comes from the preparation, before the first step.
-    return 2 if isinstance(error, DataError) else error.exit_code
+    else:
+        told = textwrap.shorten(str(error), 300, placeholder=" …")  # on one line
+        print(f"error: {type(error).__name__}: {told}; add --debug for the stack trace", file=sys.stderr, flush=True)
+    return error.exit_code if isinstance(error, SeqlabError) else 1
+
+
+def _discard_output() -> None:
+    """Send stdout nowhere: its reader (`| head`) has gone, and the flush at the interpreter's end would fail too."""
+    with contextlib.suppress(OSError, ValueError):  # no stdout at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help_text(recipe: str | None) -> str:
@@ -138,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=f"one of {', '.join(recipes.names())}")
     parser.add_argument("--out", metavar="DIR", help="the run's folder")
     parser.add_argument("--data", metavar="PATH", help="a data file; left out, the recipe's own data")
-    parser.add_argument("--seed", type=int, metavar="N", help=f"default {recipes.DEFAULT_SEED}")
+    parser.add_argument("--seed", type=whole_number, metavar="N", help=f"default {recipes.DEFAULT_SEED}")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting; repeatable")
     parser.add_argument("--config", metavar="FILE", help="a resolved config.json, instead of --set, --data, --seed")
     parser.add_argument("--list", action="store_true", help="list the recipes, or the settings of RECIPE, and end")

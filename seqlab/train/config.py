@@ -16,7 +16,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, 
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_type_hints
 
 from seqlab.errors import ConfigError
-from seqlab.train.values import check, parse, type_name
+from seqlab.train.values import check, parse, shown, text_of, type_name
 
 __all__ = ["Key", "LoopConfig", "apply_overrides", "from_dict", "keys", "nearest", "setting", "to_dict", "validate"]
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Key(NamedTuple):
-    """One setting, as `describe` shows it."""
+    """One setting, as `describe` shows it; a tuple's default is text in the form that an override takes."""
 
     name: str
     type: str
@@ -56,7 +56,7 @@ def keys(config: Any, prefix: str = "") -> list[Key]:
         if is_dataclass(kind):
             found += keys(value, f"{prefix}{item.name}.")
         else:
-            found.append(Key(prefix + item.name, type_name(kind), value, item.metadata.get("help", "")))
+            found.append(Key(prefix + item.name, type_name(kind), text_of(value), item.metadata.get("help", "")))
     return found
 
 
@@ -69,7 +69,7 @@ def apply_overrides(config: C, overrides: Sequence[str]) -> C:
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
-            raise ConfigError(f"expected key=value, got {override!r}: write for example --set loop.lr=0.001")
+            raise ConfigError(f"expected key=value, got {shown(override)}: write for example --set loop.lr=0.001")
         name = name.strip()
         config = _replaced(config, name.split("."), name, text.strip())
     validate(config)
@@ -162,7 +162,7 @@ def _replaced(config: C, path: list[str], full_name: str, text: str) -> C:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    return f"unknown setting {name!r}{nearest(name, known)}"
+    return f"unknown setting {shown(name)}{nearest(name, known)}"
 
 
 def _check_bounds(name: str, value: object, bounds: Mapping[str, float]) -> None:
@@ -174,24 +174,24 @@ def _check_bounds(name: str, value: object, bounds: Mapping[str, float]) -> None
     }
     for number in value if isinstance(value, tuple) else (value,):
         if number is not None and not all(holds[kind](number, bound) for kind, bound in bounds.items()):
-            wanted = " and ".join(f"{kind} {bound:g}" for kind, bound in bounds.items())
-            raise ConfigError(f"{name}: expected a value {wanted}, got {number!r}")
+            wanted = " and ".join(f"{kind} {bound}" for kind, bound in bounds.items())
+            raise ConfigError(f"{name}: expected a value {wanted}, got {shown(number)}")
 
 
 @dataclass(frozen=True)
 class LoopConfig:
     """How any recipe is trained."""
 
-    epochs: int = setting(4, "passes over the training data", above=0)
-    min_steps: int = setting(0, "on small data, add epochs until there are this many steps", at_least=0)
-    max_steps: int | None = setting(None, "end after this many steps, even within an epoch", above=0)
+    epochs: int = setting(4, "passes over the training data", above=0, at_most=10**6)
+    min_steps: int = setting(0, "on small data, add epochs until there are this many steps", at_least=0, at_most=10**9)
+    max_steps: int | None = setting(None, "end after this many steps, even within an epoch", above=0, at_most=10**9)
     lr: float = setting(0.003, "highest learning rate", above=0)
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay", at_least=0)
     warmup: float = setting(0.05, "share of the steps in which the rate rises", at_least=0, below=1)
     schedule: Literal["linear", "cosine", "constant"] = setting("cosine", "how the rate falls after the warm-up")
     clip: float = setting(5.0, "largest gradient norm; 0 leaves gradients alone", at_least=0)
-    log_every: int = setting(20, "steps between two lines of train/loss", above=0)
-    eval_every: int = setting(200, "steps between two evaluations on the validation part", above=0)
+    log_every: int = setting(20, "steps between two lines of train/loss", above=0, at_most=10**9)
+    eval_every: int = setting(200, "steps between two evaluations on the validation part", above=0, at_most=10**9)
     patience: int = setting(0, "evaluations without a better score before it stops early; 0 never", at_least=0)
     checkpoint_s: float = setting(20.0, "seconds between two checkpoints; 0 after every step", at_least=0)
     threads: int = setting(2, "CPU threads; another number may round differently", above=0, at_most=1024)

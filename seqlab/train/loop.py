@@ -50,7 +50,7 @@ def run(recipe: Recipe[Any], *, seed: int, out: Path, progress: Progress, signal
 
     Raises:
         DataError: the data cannot be used, or is not what the run began with.
-        CheckpointError: there are checkpoints but none is whole.
+        CheckpointError: there are checkpoints but none is whole, or they are of another model.
         StopRequest: a signal came; a checkpoint has been written if there was anything to keep.
         SeqlabError: the disk is full, or the loss is no longer finite.
     """
@@ -65,6 +65,7 @@ def run(recipe: Recipe[Any], *, seed: int, out: Path, progress: Progress, signal
         trainer.finish()
     finally:
         trainer.records.close()
+        trainer.say_notes()
 
 
 class Trainer:
@@ -99,14 +100,16 @@ class Trainer:
             if metadata["data_sha256"] != self.recipe.data_sha256:
                 raise DataError(
                     f"the data changed since this run began (SHA-256 {metadata['data_sha256'][:12]}…, now "
-                    f"{self.recipe.data_sha256[:12]}…): bring the old data back, or train in a new folder"
+                    f"{self.recipe.data_sha256[:12]}…), so resuming cannot work: bring the old data back, start anew "
+                    f"with another name, or remove the folder {self.out / 'checkpoints'} to train from step 0"
                 )
             self.best = unpack(checkpoint.tensors, self.model, self.optimizer)
             self.position = Position(**metadata["position"])
             offset = metadata["metrics_bytes"]
         self.records = Records(self.out, offset=offset, step=self.position.step)
-        for note in notes + self.records.notes:
+        for note in notes:
             self.progress.say(note)
+        self.say_notes()
         if checkpoint is not None:
             self.progress.say(f"resuming after step {self.position.step} of {self.total_steps}")
 
@@ -151,12 +154,23 @@ class Trainer:
         self.progress.step = position.step
         self.progress.enter("done")
 
+    def say_notes(self) -> None:
+        """Log what the records have noted since the last time."""
+        while self.records.notes:
+            self.progress.say(self.records.notes.pop(0))
+
     def _enter_train_phase(self) -> None:
         progress, position = self.progress, self.position
         progress.total_steps = self.total_steps
         progress.epochs = math.ceil(self.total_steps / self.steps_per_epoch)
         progress.step, progress.epoch = position.step, self._epoch_of(position.step) + 1
         progress.metrics.update({metric.name: metric.value for metric in self.records.kept})
+        asked = self.config.epochs * self.steps_per_epoch
+        if self.total_steps > asked:
+            progress.say(
+                f"{self.config.epochs} epochs are {asked} steps; training {progress.epochs} epochs to reach "
+                f"loop.min_steps={self.config.min_steps}"
+            )
         count = sum(parameter.numel() for parameter in self.model.parameters())
         progress.say(f"{count:,} parameters on {self.device}, {self.total_steps} steps")
         progress.enter("train")
@@ -207,6 +221,7 @@ class Trainer:
     def _record(self, values: Mapping[str, float]) -> None:
         position = self.position
         self.records.add(position.step, values)
+        self.say_notes()
         self.progress.update(position.step, self._epoch_of(max(position.step - 1, 0)) + 1, values)
 
     def _checkpoint(self) -> None:

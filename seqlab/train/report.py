@@ -22,12 +22,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Data:
-    """What was trained and tested on; `sha256` is over exactly what was used."""
+    """What was trained and tested on; `sha256` is over exactly what was used, `notes` say what was left out."""
 
     name: str
     source: str
     sha256: str
     parts: Mapping[str, Part]
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,10 @@ def unpack(
     try:
         model.load_state_dict(groups["model"])
     except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint is of another model: {error}") from error
+        raise CheckpointError(
+            f"the checkpoint is of another model, so resuming cannot work: start anew with another name, or remove the "
+            f"folder checkpoints/ to train from step 0 ({error})"
+        ) from error
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in groups["optimizer"].items():
         number, _, moment = name.partition("/")

@@ -1,14 +1,17 @@
 """One setting's value: read from text, checked against its type, and the type's name for messages."""
 
 import math
+import re
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
 from seqlab.errors import ConfigError
 
-__all__ = ["check", "parse", "type_name"]
+__all__ = ["check", "parse", "shown", "text_of", "type_name", "whole_number"]
 
 _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_SHOWN_CHARS = 80
 
 
 def type_name(kind: Any) -> str:
@@ -44,8 +47,9 @@ def parse(name: str, kind: Any, text: str) -> Any:
         if text.lower() not in _BOOLS:
             raise _wrong(name, "bool (true or false)", text)
         return _BOOLS[text.lower()]
+    read = {int: whole_number, float: _real_number}.get(kind, kind)
     try:
-        value = kind(text)
+        value = read(text)
     except ValueError:
         raise _wrong(name, type_name(kind), text) from None
     check(name, kind, value)
@@ -76,8 +80,46 @@ def check(name: str, kind: Any, value: object) -> None:
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise _wrong(name, type_name(kind), value)
-    if isinstance(value, float) and not math.isfinite(value):
+    if kind is float and not _is_finite(value):
         raise _wrong(name, "a finite number", value)
+
+
+def whole_number(text: str) -> int:
+    """`int`, but of plain digits only: neither `1_0` nor digits of other scripts.
+
+    >>> whole_number("-12")
+    -12
+
+    Raises:
+        ValueError: it is anything else, or thousands of digits long.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"not a whole number: {shown(text)}")
+    return int(text)
+
+
+def shown(value: object) -> str:
+    """`value` as messages show it: its repr, cut when it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 20]}… ({len(text)} characters)"
+
+
+def text_of(value: object) -> object:
+    """A default as help shows it: a tuple in the form that `parse` takes, anything else as it is."""
+    return ",".join(str(member) for member in value) if isinstance(value, tuple) else value
+
+
+def _real_number(text: str) -> float:
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"not a number: {shown(text)}")
+    return float(text)
+
+
+def _is_finite(number: Any) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
 
 
 def _members(name: str, kind: Any, parts: Any, shown: object) -> list[Any]:
@@ -106,4 +148,4 @@ def _inner(kind: Any) -> Any:
 
 
 def _wrong(name: str, expected: str, came: object) -> ConfigError:
-    return ConfigError(f"{name}: expected {expected}, got {came!r}")
+    return ConfigError(f"{name}: expected {expected}, got {shown(came)}")

@@ -64,6 +64,22 @@ def test_csv_holds_the_data(tmp_path):
         assert list(csv.reader(file)) == [["", "one", "two"], ["x", "0.5", "0.25"], ["y", "1.0", "0.0"]]
 
 
+def test_a_coarser_drawing_leaves_the_csv_whole(tmp_path):
+    names = [str(number) for number in range(65)]
+    values = [[0.0] * 65] * 65
+    options = {"rows": names, "columns": names, "row_label": "from", "column_label": "to", "value_label": "score"}
+    draw_heatmap(tmp_path, "fine", values, **options)
+    draw_heatmap(tmp_path, "coarse", values, **options, drawn=(["a", "b"], [[1.0, None], [0.5, 2.0]]))
+    assert (tmp_path / "coarse.csv").read_bytes() == (tmp_path / "fine.csv").read_bytes()
+    assert (tmp_path / "coarse.light.svg").stat().st_size < (tmp_path / "fine.light.svg").stat().st_size / 10
+
+
+def test_a_heat_map_is_narrow_so_that_its_text_is_large_on_a_page(tmp_path):
+    heatmap(tmp_path)
+    width = ElementTree.fromstring((tmp_path / "map.light.svg").read_text()).attrib["width"]
+    assert float(width.removesuffix("pt")) <= 400
+
+
 def test_without_matplotlib_only_the_data_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "can_draw", lambda: False)
     bars(tmp_path)

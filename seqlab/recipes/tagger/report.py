@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from seqlab.data.corpus import Corpus, TaggedLine
 from seqlab.metrics import Scores
-from seqlab.plots import Series, can_draw, draw_bars, draw_heatmap, draw_lines
+from seqlab.plots import Matrix, Series, can_draw, draw_bars, draw_heatmap, draw_lines
 from seqlab.recipes.tagger.model import TaggerModel
 from seqlab.train.recipe import Metric
 from seqlab.train.report import Data, Example, Figure, Method, Part, Report, Results, Row
@@ -14,6 +14,8 @@ from seqlab.train.report import Data, Example, Figure, Method, Part, Report, Res
 __all__ = ["Tested", "make_report"]
 
 BASELINE, MODEL = "Supervised HMM", "BiLSTM-CRF"
+_HYPHEN = "\u2011"
+_READABLE_TAGS = 30  # in a figure as wide as a page's column
 _COLUMNS = ("precision", "recall", "f1", "accuracy")
 _RIGHT_EXAMPLES, _WRONG_EXAMPLES = 4, 2
 _EXAMPLE_CHARS = range(12, 73)
@@ -60,9 +62,10 @@ def make_report(
         Row(MODEL, "model", [getattr(scores, name) for name in _COLUMNS]),
     ]
     return Report(
-        title=f"Tagging every character: {MODEL} against a {BASELINE.lower().replace('hmm', 'HMM')}",
+        # Headings break at a plain hyphen; U+2011 holds the name together.
+        title=f"{MODEL.replace('-', _HYPHEN)} against a supervised HMM: {corpus.name}",
         summary=_summary(corpus, parts, baseline, scores),
-        data=Data(corpus.name, corpus.source, sha256, parts),
+        data=Data(corpus.name, corpus.source, sha256, parts, list(corpus.notes)),
         method=_methods(smoothing, model),
         results=Results("test", _COLUMNS, rows),
         figures=_figures(figures, labels, model, metrics, baseline, scores),
@@ -71,17 +74,21 @@ def make_report(
 
 
 def _summary(corpus: Corpus, parts: Mapping[str, Part], baseline: Scores, scores: Scores) -> list[str]:
-    gain = ""
+    gain = advice = ""
     if scores.f1 > baseline.f1:
         gain = f": {(scores.f1 - baseline.f1) / (1 - baseline.f1):.0%} of the way from there to 1"
+    else:
+        advice = (
+            " The neural model needs more data than counting does: with more training text, or a higher "
+            "encoder.dropout, it should overtake the baseline."
+        )
     return [
         f"Each character of a line gets one tag: where an entity begins and ends, and its class. That is "
         f"segmentation and tagging at once, the same shape of problem as Chinese word segmentation with parts of "
         f"speech. The text is {corpus.source}; {parts['train'].sequences:,} lines were used for training.",
         f"On {parts['test'].sequences:,} held-out lines the {MODEL} reaches an entity F1 of {scores.f1:.3f}, the "
         f"{BASELINE} {baseline.f1:.3f}{gain}. An entity counts only if its start, its end and its class are all "
-        f"right.",
-        *corpus.notes,
+        f"right.{advice}",
     ]
 
 
@@ -123,7 +130,7 @@ def _loss_figure(folder: Path, metrics: Sequence[Metric]) -> Figure:
 
     lines = [series("train/loss", "training loss", False), series("valid/f1", "validation F1", True)]
     draw_lines(folder, "loss", lines, x_label="step", y_label="loss per character (nats)", right_label="F1", log_y=True)
-    last, best = lines[0].y[-1] if lines[0].y else 0.0, max(lines[1].y)
+    last, best = lines[0].y[-1] if lines[0].y else 0.0, max(lines[1].y, default=0.0)
     return Figure(
         "loss",
         "Training loss and validation F1",
@@ -135,16 +142,18 @@ def _loss_figure(folder: Path, metrics: Sequence[Metric]) -> Figure:
 
 
 def _transitions_figure(folder: Path, labels: Sequence[str], model: TaggerModel) -> Figure:
-    """The learned scores A; pairs that the constraints forbid are blank."""
+    """The learned scores A; pairs that the constraints forbid are blank. Many tags are drawn class by class."""
     from seqlab.crf import bioes_constraints
 
     allowed = bioes_constraints(labels).pairs.tolist()
     scores = model.crf.transitions.detach().cpu().tolist()
     values = [[score if may else None for score, may in zip(*row, strict=True)]
               for row in zip(scores, allowed, strict=True)]  # fmt: skip
+    coarse = len(labels) > _READABLE_TAGS
     draw_heatmap(
         folder, "transitions", values, rows=labels, columns=labels,
-        row_label="from tag", column_label="to tag", value_label="score",
+        row_label="from", column_label="to", value_label="score",
+        drawn=_by_class(labels, values) if coarse else None,
     )  # fmt: skip
     known = [
         (value, labels[row], labels[column])
@@ -153,13 +162,37 @@ def _transitions_figure(folder: Path, labels: Sequence[str], model: TaggerModel)
         if value is not None
     ]
     (high, *most), (low, *least) = max(known), min(known)
+    caption = (
+        "Score of each tag (row) followed by each tag (column). Blank pairs are forbidden: they would break an entity."
+    )
+    if coarse:
+        caption = (
+            "Score of moving from the end of one entity (its E or S tag; row) to the start of the next (its B or S "
+            "tag; column), by class: the mean over the pairs of tags that this can be. O is text outside entities. "
+            "The CSV has every pair of tags, those within an entity too."
+        )
     return Figure(
         "transitions",
         "Learned transition scores of the CRF",
         f"Heat map of {len(labels)} by {len(labels)} tags. Highest: {most[0]} to {most[1]} ({high:.2f}); lowest: "
         f"{least[0]} to {least[1]} ({low:.2f}).",
-        "Score of each tag (row) followed by each tag (column). Blank pairs are forbidden: they would break an entity.",
+        caption,
     )
+
+
+def _by_class(labels: Sequence[str], values: Matrix) -> tuple[list[str], Matrix]:
+    """The classes, and the mean of `values` from the end tags of one to the start tags of another."""
+    names = list(dict.fromkeys(label.partition("-")[2] or label for label in labels))
+
+    def places(name: str, prefixes: str) -> list[int]:
+        return [labels.index(tag) for tag in (name, *(f"{prefix}-{name}" for prefix in prefixes)) if tag in labels]
+
+    def average(before: str, after: str) -> float | None:
+        pairs = [values[row][column] for row in places(before, "ES") for column in places(after, "BS")]
+        known = [value for value in pairs if value is not None]
+        return sum(known) / len(known) if known else None
+
+    return names, [[average(before, after) for after in names] for before in names]
 
 
 def _classes_figure(folder: Path, baseline: Scores, scores: Scores) -> Figure:

@@ -28,6 +28,41 @@ def test_resolve_gives_json_with_seed_and_data(tmp_path):
     assert recipes.resolve_saved(json.loads(json.dumps(resolved))) == resolved
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], (2, 1000)),
+        (["loop.epochs=5"], (5, 0)),
+        (["loop.epochs=5", "loop.min_steps=70"], (5, 70)),
+        (["loop.min_steps=70", " loop.epochs = 5"], (5, 70)),
+        (["loop.min_steps=70"], (2, 70)),
+    ],
+)
+def test_epochs_asked_for_are_not_stretched(overrides, expected):
+    loop = recipes.resolve("tagger", overrides)["settings"]["loop"]
+    assert (loop["epochs"], loop["min_steps"]) == expected
+
+
+def test_a_data_file_has_defaults_of_its_own_which_overrides_beat(tmp_path):
+    data = tmp_path / "a.conllu"
+    data.write_text("")
+    own = recipes.resolve("tagger")["settings"]["encoder"]
+    given = recipes.resolve("tagger", ["encoder.char_dropout=0"], str(data))["settings"]["encoder"]
+    assert (own["dropout"], given["dropout"], given["char_dropout"]) == (0.0, 0.5, 0.0)
+
+
+@pytest.mark.parametrize("override", ["encoder.hidden", "encoder.embedding", "loop.epochs", "batch_chars"])
+def test_absurd_sizes_are_refused(override):
+    with pytest.raises(ConfigError, match="at most"):
+        recipes.resolve("tagger", [f"{override}=99999999999999999999"])
+
+
+def test_a_path_too_long_is_refused_in_brief():
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        recipes.resolve("tagger", [], "a" * 5000)
+    assert len(str(caught.value)) < 200
+
+
 def test_defaults():
     resolved = recipes.resolve("tagger")
     assert resolved["seed"] == recipes.DEFAULT_SEED

@@ -1,6 +1,7 @@
 """The tagger on one package of the standard library: it learns, reports, and can be loaded again."""
 
 import json
+import platform
 import sysconfig
 from itertools import pairwise
 from pathlib import Path
@@ -8,14 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from seqlab.data.corpus import Corpus
 from seqlab.errors import CheckpointError, DataError
 from seqlab.metrics import evaluate
 from seqlab.recipes.tagger import load
+from seqlab.recipes.tagger import report as report_module
 from seqlab.recipes.tagger.baseline import HmmBaseline, tuned_baseline
 from seqlab.recipes.tagger.config import EncoderConfig
 from seqlab.recipes.tagger.model import TaggerModel, collate
 from seqlab.recipes.tagger.vocabulary import PAD, UNKNOWN, Vocabulary
 from seqlab.train.command import main
+from seqlab.train.report import Part
 
 LABELS = ["O", "B-x", "I-x", "E-x", "S-x"]
 SETTINGS = [
@@ -49,7 +53,11 @@ def test_the_report_tells_what_was_done(trained):
     assert [row["model"] for row in report["results"]["rows"]] == ["Supervised HMM", "BiLSTM-CRF"]
     assert [method["name"] for method in report["method"]] == ["Linear-chain CRF on a BiLSTM", "Supervised HMM"]
     assert "\\log Z(x)" in report["method"][0]["latex"]
-    assert any("repeated ones left out" in line for line in report["summary"])
+    version = platform.python_version()
+    assert report["title"] == f"BiLSTM\u2011CRF against a supervised HMM: Python {version} standard library"
+    assert len(report["summary"]) == 2
+    assert any("repeated ones left out" in line for line in report["data"]["notes"])
+    assert "more training text" not in report["summary"][1]
     metrics = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert report["results"]["rows"][1]["values"][2] == next(m["value"] for m in metrics if m["name"] == "test/f1")
 
@@ -98,6 +106,27 @@ def test_a_broken_model_is_refused(tmp_path, trained, break_it):
     (tmp_path / "model.safetensors").write_bytes(weights)
     with pytest.raises(CheckpointError):
         load(tmp_path)
+
+
+def test_losing_to_the_baseline_comes_with_advice():
+    corpus = Corpus("x", "x", {}, ["a note"])
+    worse, better = evaluate([["S-a", "O"]], [["O", "O"]]), evaluate([["S-a", "O"]], [["S-a", "O"]])
+    parts = {"train": Part(1, 2), "test": Part(1, 2)}
+    assert "more training text" in report_module._summary(corpus, parts, better, worse)[1]
+    assert "more training text" not in report_module._summary(corpus, parts, worse, better)[1]
+
+
+def test_many_tags_are_drawn_class_by_class():
+    labels = ["O", *(f"{prefix}-{name}" for name in ("x", "y-z") for prefix in "BIES")]
+    numbers = {label: number for number, label in enumerate(labels)}
+    values = [[float(10 * row + column) for column in range(9)] for row in range(9)]
+    values[numbers["S-x"]][numbers["S-y-z"]] = None
+    names, drawn = report_module._by_class(labels, values)
+    assert names == ["O", "x", "y-z"]
+    assert drawn[0][0] == 0.0
+    assert drawn[0][1] == (1 + 4) / 2
+    assert drawn[1][0] == (30 + 40) / 2
+    assert drawn[1][2] == (35 + 38 + 45) / 3
 
 
 def test_padding_changes_no_score():

@@ -198,11 +198,59 @@ def test_a_full_disk_ends_with_1(tmp_path, data, capsys, monkeypatch):
     assert main(arguments(tmp_path / "run", data)) == 0
 
 
-def test_damaged_checkpoints_end_with_1(tmp_path, data, capsys):
+def test_damaged_checkpoints_end_with_2(tmp_path, data, capsys):
     out = tmp_path / "run"
     (out / "checkpoints").mkdir(parents=True)
     (out / "checkpoints/step-00000003.safetensors").write_bytes(b"nonsense")
-    assert main(arguments(out, data)) == refused(capsys, ["no usable checkpoint", "start again"], code=1)
+    assert main(arguments(out, data)) == refused(capsys, ["no usable checkpoint", "resuming cannot work", "start anew"])
+
+
+def test_changed_data_ends_with_2(tmp_path, data, capsys, monkeypatch):
+    out, copy = tmp_path / "run", tmp_path / "copy.conllu"
+    copy.write_bytes(data.read_bytes())
+    assert main(arguments(out, copy)) == 0
+    copy.write_bytes(data.read_bytes().replace("书".encode(), "茶".encode()))
+    assert main(arguments(out, copy)) == refused(capsys, ["the data changed", "resuming cannot work"])
+
+
+def test_an_unexpected_error_is_one_line(tmp_path, data, capsys, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("first line\nsecond line" + " and more" * 100)
+
+    monkeypatch.setattr("seqlab.recipes.build", broken)
+    assert main(arguments(tmp_path / "run", data)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: RuntimeError: first line second line")
+    assert error.endswith("add --debug for the stack trace\n")
+    assert error.count("\n") == 1
+    assert len(error) < 400
+    assert main([*arguments(tmp_path / "run", data), "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", ["1_0", "１２", "x"])
+def test_a_seed_is_plain_digits(capsys, seed):
+    with pytest.raises(SystemExit) as ended:
+        main(["tagger", "--seed", seed])
+    assert ended.value.code == 2
+    assert "--seed" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_ends_the_list_quietly():
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "seqlab.train", "tagger", "--list"], env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_list_of_an_unknown_recipe(capsys):
+    assert main(["taggr", "--list"]) == refused(capsys, ["did you mean tagger?"])
 
 
 def test_debug_shows_the_stack(tmp_path, capsys):
@@ -217,3 +265,4 @@ def test_list_shows_recipes_and_settings(capsys):
     output = capsys.readouterr().out
     assert "encoder.hidden" in output
     assert "cosine|constant" in output
+    assert "default 1e-06,0.0001," in output

@@ -21,6 +21,7 @@ class Inner:
     kind: Literal["lstm", "gru"] = setting("lstm", "which cell")
     sizes: tuple[int, ...] = setting((1, 2), "sizes", above=0)
     pair: tuple[int, float] = setting((1, 0.5), "a pair")
+    width: int = setting(4, "width", above=0, at_most=1024)
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,12 @@ def test_later_overrides_win_and_the_original_stays():
         ("encoder.kind=rnn", ["encoder.kind", "lstm|gru", "'rnn'"]),
         ("encoder.sizes=1,x", ["encoder.sizes", "int", "'x'"]),
         ("encoder.sizes=1,-1", ["encoder.sizes", "above 0", "-1"]),
+        ("encoder.hidden=1_0", ["encoder.hidden", "int", "'1_0'"]),
+        ("encoder.hidden=１２８", ["encoder.hidden", "int"]),
+        ("encoder.hidden=٣", ["encoder.hidden", "int"]),
+        ("rate=0.0_1", ["rate", "float"]),
+        ("rate=٠", ["rate", "float"]),
+        ("encoder.width=99999999999999999999", ["encoder.width", "at most 1024", "99999999999999999999"]),
         ("encoder.pair=1", ["encoder.pair", "2 values"]),
         ("rate=1", ["rate", "at least 0 and below 1"]),
         ("rate=nan", ["rate", "finite"]),
@@ -127,12 +134,35 @@ def test_a_wrong_saved_config_is_refused(data, words):
 
 def test_keys_describe_every_leaf():
     assert [key.name for key in keys(Outer())] == [
-        "encoder.hidden", "encoder.kind", "encoder.sizes", "encoder.pair", "rate", "name", "tie", "limit",
+        "encoder.hidden", "encoder.kind", "encoder.sizes", "encoder.pair", "encoder.width",
+        "rate", "name", "tie", "limit",
     ]  # fmt: skip
     assert [key.type for key in keys(Outer())] == [
-        "int", "lstm|gru", "list of int", "int,float", "float", "str", "bool", "int or none",
+        "int", "lstm|gru", "list of int", "int,float", "int", "float", "str", "bool", "int or none",
     ]  # fmt: skip
     assert keys(Outer())[0].help == "units"
+
+
+def test_every_default_is_shown_as_an_override_takes_it():
+    for key in keys(Outer()):
+        assert apply_overrides(Outer(), [f"{key.name}={key.default}"]) == Outer()
+    assert {key.name: key.default for key in keys(Outer())}["encoder.pair"] == "1,0.5"
+
+
+@pytest.mark.parametrize("name", ["encoder.width", "rate", "encoder.kind", "nothing", "tie"])
+@pytest.mark.parametrize("value", ["9" * 5000, "9" * 300, "x" * 5000])
+def test_long_values_are_cut_in_messages(name, value):
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides(Outer(), [f"{name}={value}"])
+    assert len(str(caught.value)) < 200
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides(Outer(), [f"{value}=1"])
+    assert value not in str(caught.value)
+
+
+def test_a_whole_number_beyond_any_float_is_refused():
+    with pytest.raises(ConfigError, match="finite"):
+        from_dict(Outer, {"rate": 10**400})
 
 
 @given(st.integers(), st.floats(allow_nan=False, allow_infinity=False))

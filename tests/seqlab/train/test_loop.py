@@ -156,14 +156,14 @@ def test_only_damaged_checkpoints_end_the_run_with_advice(tmp_path, toy):
         toy(tmp_path / "run", loop=replace(LOOP, checkpoint_s=0), on_step=at(3, crash))
     for path in (tmp_path / "run/checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(CheckpointError, match="To start again from the beginning, remove"):
+    with pytest.raises(CheckpointError, match=r"resuming cannot work.*another name, or remove .*checkpoints"):
         toy(tmp_path / "run")
 
 
 def test_other_data_is_refused(tmp_path, toy):
     with pytest.raises(StopRequest):
         toy(tmp_path / "run", on_step=at(2, terminate))
-    with pytest.raises(DataError, match="the data changed"):
+    with pytest.raises(DataError, match=r"the data changed.*resuming cannot work.*another name"):
         toy(tmp_path / "run", data="other points")
 
 
@@ -183,6 +183,26 @@ def test_max_steps_ends_within_an_epoch(tmp_path, toy):
 
 def test_min_steps_adds_epochs(tmp_path, toy):
     assert toy(tmp_path / "run", loop=replace(LOOP, epochs=1, min_steps=11)).steps == 15
+    assert "1 epochs are 5 steps; training 3 epochs to reach loop.min_steps=11" in toy.log
+
+
+def test_enough_epochs_are_not_remarked_upon(tmp_path, toy):
+    toy(tmp_path / "run", loop=replace(LOOP, epochs=3, min_steps=11))
+    assert "min_steps" not in toy.log
+
+
+def test_torn_metrics_do_not_keep_a_run_from_resuming(tmp_path, toy):
+    with pytest.raises(StopRequest):
+        toy(tmp_path / "run", on_step=at(9, terminate))
+    path = tmp_path / "run/metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"\0" * (len(lines[1]) - 1) + b"\n" + b"".join(lines[2:]))
+    toy(tmp_path / "run")
+    assert "1 damaged line(s) dropped" in toy.log
+    assert "resuming after step 10" in toy.log
+    again = path.read_bytes().splitlines(keepends=True)
+    assert again[: len(lines) - 1] == [lines[0], *lines[2:]]
+    assert json.loads(again[-1])["name"] == "test/r"
 
 
 def test_two_checkpoints_are_kept(tmp_path, toy):

@@ -26,6 +26,32 @@ def test_lost_records_are_told(tmp_path):
     assert any("shorter than the checkpoint" in note for note in records.notes)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'{"step": 2, "na',
+        b"\x00\xff\xfe",
+        b"[" * 100_000,
+        b"null",
+        b'{"step": 2}',
+        b'{"step": "2", "name": "b", "value": 1.0}',
+        b'{"step": 2, "name": "b", "value": NaN}',
+        b'{"step": 2, "name": "b", "value": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_damaged_lines_are_dropped_with_a_note(tmp_path, bad):
+    good = [b'{"step": 1, "name": "a", "value": 0.5}\n', b'{"step": 3, "name": "a", "value": 0.25}\n']
+    data = good[0] + bad + b"\n" + good[1]
+    (tmp_path / "metrics.jsonl").write_bytes(data + b"later\n")
+    records = Records(tmp_path, offset=len(data), step=3)
+    assert [tuple(metric) for metric in records.kept] == [(1, "a", 0.5), (3, "a", 0.25)]
+    assert any("1 damaged line(s) dropped" in note for note in records.notes)
+    records.add(4, {"a": 0.125})
+    assert records.sync() == (tmp_path / "metrics.jsonl").stat().st_size
+    records.close()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b"".join(good) + b'{"step": 4, "name": "a", "value": 0.125}\n'
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_that_is_not_finite_is_an_error(tmp_path, value):
     records = Records(tmp_path, offset=0, step=0)
