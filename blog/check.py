@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from blog import front_matter
-from blog.site import content_problem, katex_errors
+from blog.site import content_problem, katex_errors, last_failure
 from envs.errors import PublishError
 from envs.node import problem
 
@@ -31,6 +31,8 @@ PLUGINS = {
 }
 EXIT_CODES = {"warning": 1, "broken": 2}
 CODE = re.compile(r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)|`[^`\n]*`|<pre\b.*?</pre>", re.DOTALL | re.MULTILINE)
+RAW = re.compile(r"\{%\s*raw\s*%\}.*?\{%\s*endraw\s*%\}", re.DOTALL)
+EXPRESSION = re.compile(r"\{\{.*?\}\}")
 IMAGES = re.compile(
     r"!\[[^\]]*\]\(\s*<?(?P<markdown>[^\s)>]+)|<(?:img|source)\b[^>]*?\ssrc(?:set)?=[\"'](?P<html>[^\"',\s]+)"
 )
@@ -148,6 +150,8 @@ def _post_findings(root: Path) -> Iterator[Finding]:
             continue
         addresses[_address(path.relative_to(posts), values)].append(where)
         yield from _image_findings(root, path, where, body)
+        if values.get("disableNunjucks") is not True:
+            yield from _expression_findings(where, body)
     for (_, slug), twins in addresses.items():
         if len(twins) > 1:
             mend = "rename one of them, or give it a `permalink:` of its own"
@@ -174,20 +178,52 @@ def _image_findings(root: Path, path: Path, where: str, body: str) -> Iterator[F
             yield Finding("warning", where, f"the image {source} is missing ({file.relative_to(root)})", run)
 
 
+def _expression_findings(where: str, body: str) -> Iterator[Finding]:
+    """`{{ x }}` in the words of a post: hexo puts the value of x in its place, which is mostly nothing."""
+    found = EXPRESSION.search(RAW.sub("", CODE.sub("", body)))
+    if found:
+        what = f"hexo evaluates {found[0]}, so the page will not show it"
+        yield Finding("warning", where, what, "add `disableNunjucks: true` to its front matter")
+
+
 # ---- the site as it was built ---------------------------------------------------------------------------------
 
 
 def _built_findings(root: Path) -> Iterator[Finding]:
-    public = root / "public"
+    public, failure = root / "public", last_failure(root)
+    if failure is not None:
+        yield Finding("broken", "build", *_failed(failure))
     if not public.is_dir():
-        yield Finding("warning", "public", "the site is not built yet", "./inv blog.build")
+        if failure is None:
+            yield Finding("warning", "public", "the site is not built yet", "./inv blog.build")
         return
+    if failure is None and (newer := _newer_than_built(root)):
+        yield Finding("warning", "public", f"is older than {newer}", "./inv blog.build")
     what = content_problem(public)
     if what:
         yield Finding("broken", "public/content.json", what, _content_mend(what))
     for error in katex_errors(public, root):
         where, _, rest = error.partition(": ")
         yield Finding("broken", where, rest, "correct the formula, then ./inv blog.build")
+
+
+def _failed(failure: str) -> tuple[str, str]:
+    """The recorded failure of a build as a finding's sentence and mend."""
+    sentence, _, mend = failure.partition("\n  next: ")
+    own = "correct that, then ./inv blog.build"  # ./inv blog.check, which is running, helps nobody
+    return f"the last build failed: {sentence}", own if not mend or "blog.check" in mend else mend
+
+
+def _newer_than_built(root: Path) -> str:
+    """A source of the site, a folder where one was removed included, that changed after the last build."""
+    try:
+        built = (root / "public" / "index.html").stat().st_mtime_ns
+    except OSError:
+        return ""
+    sources = [root / "_config.yml", *(root / "source").rglob("*"), *(root / "themes").rglob("*")]
+    changed = ((path.stat().st_mtime_ns, path) for path in sources if path.exists())
+    when, newest = max(changed, default=(0, root))
+    return str(newest.relative_to(root)) if when > built else ""
 
 
 def _content_mend(what: str) -> str:

@@ -1,5 +1,6 @@
 """Examples of predictions as HTML: gold above predicted, one colour a class, every mistake also in words."""
 
+from collections.abc import Iterator
 from itertools import groupby
 
 from blog import text
@@ -9,7 +10,7 @@ __all__ = ["SHOWN", "examples_section"]
 
 SHOWN = 12
 MISTAKES_SHOWN = 4
-COLOURS = 7  # k1 … k7 in the theme's style sheet; k8 is for every further class
+COLOURS = 17  # k1 … k17 in the theme's style sheet; k0 is for every further class
 
 
 def examples_section(examples: list[Example]) -> list[str]:
@@ -53,7 +54,7 @@ def _starts_new(gold: list[str], predicted: list[str], i: int) -> bool:
 def _colours(examples: list[Example]) -> dict[str, int]:
     """A colour for each class, in the order of the classes' names, so that the same task always looks the same."""
     labels = {label(tag) for e in examples for tag in (*e.gold, *e.predicted)} - {"O"}
-    return {name: min(i, COLOURS) + 1 for i, name in enumerate(sorted(labels))}
+    return {name: i + 1 if i < COLOURS else 0 for i, name in enumerate(sorted(labels))}
 
 
 def _legend(colours: dict[str, int]) -> str:
@@ -70,20 +71,28 @@ def _example(example: Example, colours: dict[str, int]) -> str:
         rows, verdict = gold.replace("gold", "gold = predicted", 1), "<p>All characters right.</p>"
     else:
         rows, verdict = gold + predicted, f'<p class="mistakes">{_mistakes(example, wrong)}</p>'
-    return f'<div class="example" role="group" tabindex="0" aria-label="Example">\n<dl>{rows}</dl>\n{verdict}\n</div>'
+    return f'<div class="example" role="group" aria-label="Example">\n<dl>{rows}</dl>\n{verdict}\n</div>'
 
 
 def _row(line: str, gold: list[str], tags: list[str], colours: dict[str, int]) -> str:
-    """The characters of one row; a piece with a class is coloured, one that differs from gold is outlined."""
+    """The characters of one row; pieces with a class coloured, characters that differ from gold outlined."""
     parts = []
     for start, end in segments(gold, tags):
-        piece, name = text.spans(line[start:end]), label(tags[start])
-        wrong = gold[start:end] != tags[start:end]
-        classes = ([f"k k{colours[name]}"] if name in colours else []) + (["wrong"] if wrong else [])
-        title = name if not wrong else f"{name}, gold: {_names(gold[start:end])}"
-        attributes = f'class="{" ".join(classes)}" title="{text.html(title)}"'
-        parts.append(f"<span {attributes}>{piece}</span>" if classes else piece)
+        name = label(tags[start])
+        piece = "".join(_stretches(line, gold, tags, start, end))
+        coloured = f'<span class="k k{colours[name]}" title="{text.html(name)}">' if name in colours else ""
+        parts.append(f"{coloured}{piece}</span>" if coloured else piece)
     return "".join(parts)
+
+
+def _stretches(line: str, gold: list[str], tags: list[str], start: int, end: int) -> Iterator[str]:
+    """The right and the wrong stretches of a piece, in turn; a wrong one says what it should have been."""
+    for wrong, group in groupby(range(start, end), key=lambda i: gold[i] != tags[i]):
+        positions = list(group)
+        first, last = positions[0], positions[-1] + 1
+        piece = text.spans(line[first:last])
+        title = f"{_names(tags[first:last])}, gold: {_names(gold[first:last])}"
+        yield f'<span class="wrong" title="{text.html(title)}">{piece}</span>' if wrong else piece
 
 
 def _mistakes(example: Example, wrong: list[int]) -> str:

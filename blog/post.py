@@ -1,18 +1,19 @@
 """A finished run becomes a post: `source/_posts/<slug>.md` with its figures in the folder of the same name.
 
-Written again, only what stands between the two marker lines changes, plus the head's `date`, `run` and
+Written again, only what stands between the two marker lines changes, plus the head's `date`, `run`, `result` and
 `disableNunjucks`. The title, the tags and everything else a person wrote stays. Every file is written beside its
 place and renamed, and not at all when nothing changed. No process is started, nothing is fetched.
 """
 
 import hashlib
 import re
+import shlex
 import unicodedata
 from pathlib import Path
 
 from blog import front_matter, text
 from blog.run_folder import Figure, Run, read_run
-from blog.sections import post_body
+from blog.sections import post_body, result_line
 from envs.errors import PublishError
 from seqlab.files import replace_text
 
@@ -33,6 +34,7 @@ def write_post(run_dir: Path, blog_root: Path) -> Path:
     """
     run = read_run(run_dir)
     path = post_path(run.id, blog_root)
+    folder, again = shlex.quote(str(path.parent)), _again(run)
     try:
         old = path.read_bytes().decode("utf-8") if path.exists() else None
         new = _post(run, old, path)
@@ -40,13 +42,11 @@ def write_post(run_dir: Path, blog_root: Path) -> Path:
             _copy_figure(figure, run_dir / "figures", path.with_suffix(""))
         _replace(path, new)
     except UnicodeDecodeError as error:
-        raise PublishError(
-            f"{path} or a figure is not UTF-8: {error}\n  next: move it away, then `./inv blog.post {run.id}`"
-        ) from error
+        raise PublishError(f"{path} or a figure is not UTF-8: {error}\n  next: move it away, then `{again}`") from error
     except OSError as error:
         raise PublishError(
             f"the post {error.filename or path} cannot be written: {error.strerror}\n"
-            f"  next: `ls -ld {path.parent}` and `df -h {path.parent}`, then `./inv blog.post {run.id}`"
+            f"  next: `ls -ld {folder}` and `df -h {folder}`, then `{again}`"
         ) from error
     return path
 
@@ -80,6 +80,8 @@ def _post(run: Run, old: str | None, path: Path) -> str:
         "run": front_matter.quoted(text.one_line(run.id)),
         "disableNunjucks": "true",
     }
+    if result := result_line(run.report.get("results", {})):
+        ours["result"] = front_matter.quoted(result)
     tags = ", ".join(front_matter.quoted(text.one_line(tag)) for tag in ("training run", run.recipe) if tag)
     defaults = {"title": front_matter.quoted(text.one_line(run.title)), "tags": f"[{tags}]"}
     return f"---\n{front_matter.updated(head, path, ours, defaults)}---\n{before}{body}{after}"
@@ -94,22 +96,23 @@ def _persons_parts(old: str, run: Run, path: Path) -> tuple[str, str, str]:
     parts = front_matter.split(old)
     if parts is None or BEGIN not in old:
         raise PublishError(
-            f"{path} is not a post made from a run, so it stays as it is\n"
-            f"  next: rename it, then `./inv blog.post {run.id}`"
+            f"{path} is not a post made from a run, so it stays as it is\n  next: rename it, then `{_again(run)}`"
         )
     head, content = parts
     if content.count(BEGIN) != 1 or content.count(END) != 1 or content.index(END) < content.index(BEGIN):
         raise PublishError(
             f"{path} should have one line {BEGIN} and after it one line {END}\n"
-            f"  next: put them back around the generated part, then `./inv blog.post {run.id}`"
+            f"  next: put them back around the generated part, then `{_again(run)}`"
         )
     owner = front_matter.parse(head, path).get("run", run.id)
     if owner != text.one_line(run.id):
-        raise PublishError(
-            f"{path} belongs to the run {owner}, not {run.id}\n  next: rename it, then `./inv blog.post {run.id}`"
-        )
+        raise PublishError(f"{path} belongs to the run {owner}, not {run.id}\n  next: rename it, then `{_again(run)}`")
     before, rest = content.split(BEGIN)
     return head, before, rest.split(END)[1]
+
+
+def _again(run: Run) -> str:
+    return f"./inv blog.post {shlex.quote(run.id)}"
 
 
 def _sizes(run: Run) -> dict[str, tuple[int, int]]:

@@ -16,7 +16,7 @@ from blog import text
 from blog.examples import examples_section
 from blog.run_folder import Figure, Metric, Run
 
-__all__ = ["post_body"]
+__all__ = ["post_body", "result_line"]
 
 # Columns and metrics whose smaller values are better, known by a word in their name.
 LOWER_IS_BETTER = ("loss", "perplexity", "ppl", "nll", "error", "rmse", "mae", "seconds", "time")
@@ -40,6 +40,21 @@ def post_body(run: Run, size_of: Mapping[str, tuple[int, int]]) -> str:
 def _summary(report: dict[str, Any]) -> list[str]:
     paragraphs = [text.markdown(str(paragraph)) for paragraph in report.get("summary", [])]
     return [*paragraphs[:1], "<!-- more -->", *paragraphs[1:]]
+
+
+def result_line(results: dict[str, Any]) -> str:
+    """The results in one line, which tells posts apart in a list: f1, else the first column, of every model."""
+    columns, rows = [str(name) for name in results.get("columns", [])], results.get("rows", [])
+    if not columns or not rows:
+        return ""
+    column = next((i for i, name in enumerate(columns) if name.lower() == "f1"), 0)
+    ordered = sorted(rows, key=lambda row: row.get("role") == "baseline")
+    shown = (f"{row.get('model', '')} {_number(row['values'][column])}{_role(row)}" for row in ordered)
+    return text.one_line(f"{columns[column]}: {', '.join(shown)}")
+
+
+def _role(row: dict[str, Any]) -> str:
+    return " (baseline)" if row.get("role") == "baseline" else ""
 
 
 # ---- results --------------------------------------------------------------------------------------------------
@@ -167,6 +182,9 @@ def _data(data: dict[str, Any]) -> list[str]:
     if kinds:
         rows = [_row("td", [name, *(_plain(counts.get(kind)) for kind in kinds)], 1) for name, counts in parts.items()]
         blocks.append(_table(_row("th", ["part", *kinds], numbers_from=1), rows))
+    notes = data.get("notes")
+    if isinstance(notes, list) and notes:
+        blocks.append("\n".join(f"- {text.markdown(str(note))}" for note in notes))
     return blocks
 
 

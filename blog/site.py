@@ -1,27 +1,37 @@
-"""Builds the site, so that a failed build leaves the old one, and serves it.
+"""Builds the site, so that a failed build leaves the old one.
 
 `build` starts `node …/hexo generate` in the blog's root. It writes only `.build/` (configuration, database and
-pages of this build; removed afterwards), `.build.lock` and, at the very end, `public/`. `serve` starts
-`node …/hexo server` on this machine's own address. Neither uses the network once node's environment stands.
+pages of this build; removed afterwards), `.build.lock` and, at the very end, `public/` or, where the build failed,
+`.build-failed` with the reason, for `blog.check`. It uses no network once node's environment stands.
 """
 
 import fcntl
 import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from blog import front_matter
 from envs.errors import PublishError
 from envs.node import NodeEnv, ensure
+from seqlab.files import replace_text
 
-__all__ = ["build", "content_problem", "katex_errors", "page_of"]
+__all__ = ["build", "content_problem", "is_stack", "katex_errors", "last_failure", "page_of"]
 
-# hexo prints a line for every file, and the markdown plugin where in its own code a formula failed.
-QUIET = re.compile(r"INFO  Generated: |    at ")
+FAILED = ".build-failed"
+# hexo prints a line for every file.
+QUIET = re.compile(r"INFO  Generated: ")
+# Where in the code of hexo or of a plugin an error arose, with the fields node prints after it.
+STACK = re.compile(r" {4}at .+|  (?:position|length|rawMessage|code|errno|cause): .*|\}$")
+# hexo goes on after these, without the file they are about.
+ERROR = re.compile(r"(?:ERROR|FATAL) +(?P<what>.+)")
+UNREAD = re.compile(r"Process failed: (?P<file>.+)")
 KATEX_ERROR = re.compile(
     r"<(?:span|p)\b(?=[^>]*\bkatex-error\b)[^>]*?\btitle=(?P<quote>[\"'])(?P<why>.*?)(?P=quote)[^>]*>(?P<formula>[^<]*)<",
     re.DOTALL,
@@ -38,16 +48,36 @@ def build(blog_root: Path, registry: str | None = None) -> Path:
     blog_root = blog_root.resolve()
     node = ensure(blog_root, registry)
     try:
-        with _clean_folder(blog_root) as folder:
+        with _clean_folder(blog_root) as folder, _remembered(blog_root):
             _generate(node, blog_root, folder)
             _judge(folder / "public", blog_root)
             _swap(folder / "public", blog_root / "public", folder / "old")
     except OSError as error:
+        place = shlex.quote(str(blog_root))
         raise PublishError(
             f"the site cannot be written: {error.strerror}: {error.filename}\n"
-            f"  next: `ls -ld {blog_root}` and `df -h {blog_root}`, then `./inv blog.build`"
+            f"  next: `ls -ld {place}` and `df -h {place}`, then `./inv blog.build`"
         ) from error
     return blog_root / "public" / "index.html"
+
+
+def last_failure(blog_root: Path) -> str | None:
+    """Why the last build failed; None when it did not."""
+    try:
+        return (blog_root / FAILED).read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+@contextmanager
+def _remembered(blog_root: Path) -> Iterator[None]:
+    """Keep the reason when the build in the block fails; forget an earlier one when it does not."""
+    try:
+        yield
+    except PublishError as error:
+        replace_text(blog_root / FAILED, str(error))
+        raise
+    (blog_root / FAILED).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -68,12 +98,39 @@ def _generate(node: NodeEnv, blog_root: Path, folder: Path) -> None:
     """Run hexo with everything it writes kept inside `folder`; its words are passed on."""
     (folder / "output.yml").write_text("public_dir: .build/public\n", encoding="utf-8")
     command = node.hexo("generate", "--bail", "--config", "_config.yml,.build/output.yml", "--output", str(folder))
-    with subprocess.Popen(command, cwd=blog_root, env=node.environ(), stdout=subprocess.PIPE, text=True) as hexo:
+    errors = []
+    with subprocess.Popen(
+        command, cwd=blog_root, env=node.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        encoding="utf-8", errors="replace",
+    ) as hexo:  # fmt: skip
         for line in hexo.stdout or ():
-            if not QUIET.match(line):
-                print(line, end="", flush=True)
-    if hexo.returncode != 0:
-        raise PublishError(f"hexo ended with {hexo.returncode}; its own words are above\n  next: `./inv blog.check`")
+            if not QUIET.match(line) and not is_stack(line):
+                print(line, end="", file=sys.stderr, flush=True)
+            if error := ERROR.match(line):
+                errors.append(error["what"])
+    if unread := [match["file"] for error in errors if (match := UNREAD.match(error))]:
+        raise PublishError("\n".join([*(_unread(file, blog_root) for file in unread), "  next: `./inv blog.check`"]))
+    if hexo.returncode != 0 or errors:
+        what = f"hexo ended with {hexo.returncode}" if hexo.returncode else f"hexo reports: {errors[0]}"
+        raise PublishError(f"{what}; its own words are above\n  next: `./inv blog.check`")
+
+
+def is_stack(line: str) -> bool:
+    """Whether a line that hexo printed is of use to nobody who writes a post."""
+    return STACK.match(line) is not None
+
+
+def _unread(file: str, blog_root: Path) -> str:
+    """Why hexo left a file out, in our words where the reason is its front matter."""
+    path = Path("source") / file
+    try:
+        head, _ = front_matter.split((blog_root / path).read_text(encoding="utf-8")) or ("", "")
+        front_matter.parse(head, path)
+    except PublishError as error:
+        return str(error)
+    except (OSError, UnicodeDecodeError) as error:
+        return f"{path}: cannot be read: {error}"
+    return f"{path}: hexo cannot read it; its own words are above"
 
 
 def _judge(public: Path, blog_root: Path) -> None:

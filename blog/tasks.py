@@ -4,7 +4,7 @@ from pathlib import Path
 
 from invoke import Context, Exit, task
 
-from envs.settings import blog_dir, number, print_json, runs_dir, text
+from envs.settings import blog_dir, print_json, runs_dir, text
 
 __all__ = ["build", "check", "post", "serve"]
 
@@ -24,15 +24,18 @@ def build(c: Context) -> None:
 
 
 @task(
+    auto_shortflags=False,  # -h is --help, not --host
     help={
         "port": "exactly this port, or 0 for any free one; without it the first free one from 4000 on",
         "host": "the address to listen on; 0.0.0.0 shows the site to the whole network",
-    }
+    },
 )
 def serve(c: Context, port: str = "", host: str = "127.0.0.1") -> None:
     """Serve the site on this machine and render anew what changes, until Ctrl-C."""
-    wanted = int(number("--port", port)) if port else None
-    first = int(number("blog.port in invoke.yaml", c.config.blog.port))
+    from blog.server import port_number
+
+    wanted = port_number("--port", port) if port else None
+    first = port_number("blog.port in invoke.yaml", c.config.blog.port)
     text("--host", host, "./inv blog.serve --host 127.0.0.1")
     if c.config.run.dry:
         print(f"would run hexo server in {blog_dir(c)} on {host}, port {first if wanted is None else wanted or 'any'}")

@@ -3,6 +3,7 @@
 Files, all in the checkout:
     .venv/                  the environment
     .venv/.lock-installed   the stamp: a copy of what is installed (requirements.lock, torch.toml), written last
+    .venv/lib/python…/site-packages/seqlab-checkout.pth   makes `import seqlab` work in any script .venv's Python runs
     .venv.lock              locked (flock) while a set-up works; says "working" from its start to its end
 
 A stamp vouches for a whole environment. "working" without a stamp is a set-up that was cut off: it is done over from
@@ -21,6 +22,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections import deque
@@ -41,6 +43,10 @@ __all__ = ["Environment", "exclusive", "main", "set_up"]
 
 PROBE_TIMEOUT_S = 3
 STARTED = time.monotonic()
+
+CHECKOUT_PTH = "seqlab-checkout.pth"
+# Computed anew at each start, so it survives a move and needs no encoding; last on the path, so it hides nothing.
+CHECKOUT_LINE = "import os, sys; sys.path.append(os.path.dirname(os.path.abspath(sys.prefix)))\n"
 
 DISK_FULL = (
     "the disk is full; the environment needs about {disk_gb} GB, and pip unpacks in $TMPDIR (/tmp)\n"
@@ -77,8 +83,50 @@ ADVICE = (
 
 def say(message: str) -> None:
     """Print progress on standard error, with the seconds since the start."""
+    print(_progress(message), file=sys.stderr, flush=True)
+
+
+def _progress(message: str) -> str:
     elapsed_s = int(time.monotonic() - STARTED)
-    print(f"inv: {f'[{elapsed_s} s] ' if elapsed_s else ''}{message}", file=sys.stderr, flush=True)
+    return f"inv: {f'[{elapsed_s} s] ' if elapsed_s else ''}{message}"
+
+
+class Step:
+    """One line of progress for a step that may take minutes: on a terminal its seconds count up while it lasts."""
+
+    def __init__(self, message: str) -> None:
+        self.message, self.is_terminal = message, sys.stderr.isatty()
+        self.printing, self.over = threading.Lock(), threading.Event()
+        self.ticker = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> "Step":
+        self._show()
+        if self.is_terminal:
+            self.ticker.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.over.set()
+        if self.is_terminal:
+            self.ticker.join()
+            print(file=sys.stderr, flush=True)
+
+    def pass_on(self, line: str) -> None:
+        """Print another program's line as it is, above the progress."""
+        with self.printing:
+            sys.stderr.write(f"\r\033[K{line}" if self.is_terminal else line)
+            sys.stderr.flush()
+
+    def _tick(self) -> None:
+        while not self.over.wait(1):
+            self._show()
+
+    def _show(self) -> None:
+        line = _progress(self.message)
+        if self.is_terminal:  # cut to the width: a line that wraps cannot be written over
+            line = f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}"
+        with self.printing:
+            print(line, end="" if self.is_terminal else "\n", file=sys.stderr, flush=True)
 
 
 class Environment:
@@ -96,8 +144,14 @@ class Environment:
         self.disk_gb: float = self.facts["build"][-1]["disk_gb"]
 
     def is_current(self) -> bool:
-        """Tell whether what is wanted is installed and the Python below it is still there."""
+        """Tell whether what is wanted is installed, the Python below it is still there, and it finds the checkout."""
+        return self._is_installed() and all(path.exists() for path in self._checkout_paths())
+
+    def _is_installed(self) -> bool:
         return self.python.exists() and self.stamp.exists() and self.stamp.read_bytes() == self.wanted
+
+    def _checkout_paths(self) -> list[Path]:
+        return [folder / CHECKOUT_PTH for folder in self.root.glob(".venv/lib/python*/site-packages")]
 
     def is_usable(self) -> bool:
         """Tell whether the environment's Python starts and has a version the lock supports."""
@@ -107,6 +161,9 @@ class Environment:
 
     def bring_up_to_date(self) -> None:
         """Install what is wanted, from nothing when what is there cannot be trusted; write the stamp last."""
+        if self._is_installed():  # by a set-up that did not know this file yet: no package needs to move
+            self._link_checkout()
+            return
         old = self.stamp.read_bytes() if self.stamp.exists() else b""
         cut_off = not old and os.pread(self.lock, 7, 0) == b"working"
         fresh = cut_off or not self.is_usable()
@@ -123,7 +180,15 @@ class Environment:
             self._create()
         self._install()
         self._uninstall(_names(old) - _names(self.wanted))
+        self._link_checkout()
         self._write_stamp()
+
+    def _link_checkout(self) -> None:
+        """Let every script that `.venv`'s Python runs import `seqlab` from the checkout around it."""
+        for path in self._checkout_paths():
+            part = path.with_suffix(".part")
+            part.write_text(CHECKOUT_LINE, encoding="ascii")
+            part.replace(path)
 
     def _create(self) -> None:
         # The versioned name: where the system's python3 moves on, the link dangles and .venv is made again.
@@ -137,11 +202,11 @@ class Environment:
         doing = "checking" if options else "installing"
         torch = self._torch  # chosen first: its warning comes before any download
         index = {"PIP_INDEX_URL": self.indexes["pip"]} if "pip" in self.indexes else {}
-        say(f"{doing} the packages of envs/requirements.lock")
-        self._pip(["--no-deps", "--require-hashes", "-r", str(self.requirements), *options], index)
+        packages = ["--no-deps", "--require-hashes", "-r", str(self.requirements), *options]
+        self._pip(f"{doing} the packages of envs/requirements.lock", packages, index)
         if torch:
-            say(f"{doing} torch ({torch.reason})")
-            self._pip([torch.requirement, *options], index | torch.environment)
+            step = f"{doing} torch ({torch.reason})"
+            self._pip(step, [torch.requirement, *options], index | torch.environment)
 
     @cached_property
     def _torch(self) -> Torch | None:
@@ -191,14 +256,16 @@ class Environment:
         part.replace(self.stamp)
         os.ftruncate(self.lock, 0)
 
-    def _pip(self, arguments: list[str], settings: dict[str, str]) -> None:
-        """Run `pip install`, its output shown as it is; raises EnvironmentBroken with advice when it fails."""
+    def _pip(self, step: str, arguments: list[str], settings: dict[str, str]) -> None:
+        """Run `pip install`: quiet while all is well, its warnings and errors shown as they are.
+
+        Raises:
+            EnvironmentBroken: it failed; with the command and what to try.
+        """
         command = [str(self.python), "-m", "pip", "install", "--no-user", "--no-input"]
-        command += [*arguments] if sys.stderr.isatty() else ["--quiet", "--progress-bar", "off", *arguments]
-        shown = [f"{name}={without_credentials(value.split()[-1])}" for name, value in settings.items()]
-        say("$ " + " ".join(shown + [shlex.quote(word.removeprefix(f"{self.root}/")) for word in command]))
+        command += ["--quiet", "--progress-bar", "off", *arguments]
         errors: deque[str] = deque(maxlen=200)
-        with subprocess.Popen(
+        with Step(step) as progress, subprocess.Popen(
             command, env=self._environ(settings), stderr=subprocess.PIPE, text=True, errors="replace",
             pass_fds=[self.lock],  # a pip that outlives us keeps the lock: nobody starts beside it
         ) as process:  # fmt: skip
@@ -206,11 +273,13 @@ class Environment:
             try:
                 for line in process.stderr:
                     errors.append(line)
-                    sys.stderr.write(line)
+                    progress.pass_on(line)
             except BaseException:
                 process.terminate()
                 raise
         if process.returncode:
+            shown = [f"{name}={without_credentials(value.split()[-1])}" for name, value in settings.items()]
+            say("$ " + " ".join(shown + [shlex.quote(word.removeprefix(f"{self.root}/")) for word in command]))
             raise EnvironmentBroken(f"pip failed: {self._advice(''.join(errors))}")
 
     def _run(self, command: list[str]) -> None:
@@ -277,7 +346,16 @@ def main(arguments: list[str]) -> int:
 
 def _explain(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"cannot write in {ROOT}: {error}\n  next: make the folder yours (`ls -ld`, chown), or clone elsewhere"
+        python = ROOT / ".venv/bin/python"
+        if os.path.islink(python) and not os.access(python, os.X_OK):  # noqa: PTH114  # Path's raises where it may not look
+            why = (
+                f".venv has to be made again: its Python, {os.path.realpath(python)}, cannot be started by this user\n"
+            )
+        else:
+            why = ""
+        return (
+            f"{why}cannot write in {ROOT}: {error}\n  next: make the folder yours (`ls -ld`, chown), or clone elsewhere"
+        )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: {error}\n  next: `df -h {shlex.quote(str(ROOT))}`, free some, then run it again"
     return f"{error}\n  next: `git status` shows whether the checkout is whole; --debug shows the stack trace"

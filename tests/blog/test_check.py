@@ -1,6 +1,7 @@
 """What `blog.check` finds, one cause at a time."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,40 @@ def test_a_site_that_was_never_built(site: Path) -> None:
     (site / "public" / "content.json").unlink()
     (site / "public").rmdir()
     assert (only(site).level, only(site).mend) == ("warning", "./inv blog.build")
+
+
+def test_the_last_build_failed(site: Path) -> None:
+    (site / ".build-failed").write_text("a.md: the formula is wrong\n  next: `./inv blog.check`", encoding="utf-8")
+    finding = only(site)
+    assert (finding.level, finding.what) == ("broken", "the last build failed: a.md: the formula is wrong")
+    assert finding.mend == "correct that, then ./inv blog.build"
+
+
+def test_a_site_older_than_its_source(site: Path) -> None:
+    page, written = site / "public" / "index.html", post(site, "a.md", HEAD)
+    page.write_text("x", encoding="utf-8")
+    os.utime(page, ns=(0, max(path.stat().st_mtime_ns for path in site.rglob("*"))))
+    assert check_site(site) == []
+    os.utime(written, ns=(0, page.stat().st_mtime_ns + 1))
+    assert (only(site).level, only(site).mend) == ("warning", "./inv blog.build")
+    assert only(site).what == "is older than source/_posts/a.md"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("{{ x }}", True),
+        ("`{{ x }}`", False),
+        ("```\n{{ x }}\n```\n", False),
+        ("{% raw %}{{ x }}{% endraw %}", False),
+        ("{% asset_link x %}", False),
+    ],
+)
+def test_words_that_hexo_would_evaluate(site: Path, words: str, found: bool) -> None:
+    post(site, "a.md", HEAD + words)
+    assert ["evaluates {{ x }}" in finding.what for finding in check_site(site)] == [True] * found
+    post(site, "a.md", HEAD.replace("title", "disableNunjucks: true\ntitle") + words)
+    assert check_site(site) == []
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 import html
 import re
+from pathlib import Path
 
 import pytest
 
-from blog.examples import SHOWN, examples_section, label, segments
+from blog.examples import COLOURS, SHOWN, examples_section, label, segments
 from blog.run_folder import Example
 from tests.blog.run_folders import bioes
 
@@ -58,6 +59,32 @@ def test_a_wrong_example_shows_both_rows_and_says_what_is_wrong() -> None:
     assert block.count('class="wrong"') == 1
 
 
+def test_only_the_wrong_characters_of_an_entity_are_marked() -> None:
+    gold = ["B-name", "I-name", "I-name", "E-name", "O"]
+    block = examples_section([Example("abcd ", gold, ["B-name", "I-name", "I-name", "I-name", "E-name"])])[-1]
+    row = re.findall(r"<dd>(.*?)</dd>", block)[1]
+    assert re.sub(r' title="[^"]*"', "", row) == '<span class="k k1">abc<span class="wrong">d </span></span>'
+    assert 'title="name, gold: name + nothing"' in row
+
+
+def luminance(colour: str) -> float:
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_every_colour_is_another_and_can_be_read_on_the_paper(root: Path, theme: int) -> None:
+    css = (root / "blog/themes/seqlab/source/css/style.css").read_text(encoding="utf-8")
+    colours = dict(list(re.findall(r"--(k\d+): (#[0-9a-f]{6})", css))[theme * (COLOURS + 1) :][: COLOURS + 1])
+    assert len(set(colours.values())) == len(colours) == COLOURS + 1
+    assert all(f".{name} {{ --hue: var(--{name}); }}" in css for name in colours if name != "k0")
+    paper = luminance(re.findall(r"--raised: (#[0-9a-f]{6})", css)[theme])
+    for name, colour in colours.items():
+        darker, lighter = sorted((paper, luminance(colour)))
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, name
+
+
 def test_a_boundary_that_is_wrong_is_said_so() -> None:
     block = examples_section([Example("ab", ["B-name", "E-name"], ["S-name", "S-name"])])[-1]
     assert "name, cut in other places" in block
@@ -74,9 +101,10 @@ def test_hostile_text_and_tags_are_escaped() -> None:
 
 
 def test_more_classes_than_colours_and_more_examples_than_are_shown() -> None:
-    tags = [f"S-class{i:02}" for i in range(12)]
-    blocks = examples_section([Example("x" * 12, tags, tags)] * (SHOWN + 3))
-    assert "k8" in blocks[1]
+    tags = [f"S-class{i:02}" for i in range(19)]
+    blocks = examples_section([Example("x" * 19, tags, tags)] * (SHOWN + 3))
+    assert blocks[1].count('class="k k0"') == 2
+    assert len(set(re.findall(r'class="k (k\d+)"', blocks[1]))) == 18
     assert len(blocks) == SHOWN + 3
     assert "3 more" in blocks[-1]
     assert examples_section([]) == []

@@ -22,6 +22,7 @@ def test_a_post_has_its_head_its_markers_and_its_figures(run: Path, blog: Path) 
     assert head_of(post)["title"] == "Finding the lexical classes of Python source 词法标注"
     assert str(head_of(post)["date"]) == "2026-01-02 03:07:36"
     assert head_of(post)["disableNunjucks"] is True
+    assert head_of(post)["result"] == "f1: BiLSTM-CRF 0.9299, Supervised HMM 0.6121 (baseline)"
     assert head_of(post)["tags"] == ["training run", "tagger"]
     figures = sorted(path.name for path in post.with_suffix("").iterdir())
     assert figures == [f"{n}.{s}" for n in ("loss", "transitions") for s in ("csv", "dark.svg", "light.svg")]
@@ -126,5 +127,7 @@ def test_an_unfinished_run_writes_nothing(tmp_path: Path, blog: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(run: Path, blog: Path) -> None:
     (blog / "source" / "_posts").rmdir()
     (blog / "source" / "_posts").write_text("a file where a folder should be", encoding="utf-8")
-    with pytest.raises(PublishError, match=r"cannot be written: (Not a directory|File exists)\n  next: "):
+    with pytest.raises(
+        PublishError, match=r"cannot be written: (Not a directory|File exists)\n  next: `ls -ld '/.* blanks/"
+    ):
         write_post(run, blog)

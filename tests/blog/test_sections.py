@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from blog.run_folder import read_run
-from blog.sections import post_body
+from blog.sections import post_body, result_line
 from tests.blog.run_folders import make_run, report_json, write
 
 
@@ -49,6 +49,30 @@ def test_smaller_is_better_for_a_loss_and_missing_values_are_dashes(tmp_path: Pa
     assert cells(text, ">new<")[1] == '3.0000<span class="change worse">+0.5000</span>'
     assert cells(text, ">new<")[2] == '<strong>0.5000</strong><span class="change">+0.0000</span>'
     assert cells(text, ">new<")[3] == "nan"
+
+
+def test_the_result_in_one_line_names_the_baseline_also_where_it_wins() -> None:
+    results = report_json()["results"]
+    assert result_line(results) == "f1: BiLSTM-CRF 0.9299, Supervised HMM 0.6121 (baseline)"
+    results["rows"][1]["values"] = [0.1, None, 0.25, 0.1]
+    assert result_line(results) == "f1: BiLSTM-CRF 0.2500, Supervised HMM 0.6121 (baseline)"
+    assert result_line({"columns": ["loss"], "rows": [{"values": [1.5]}]}) == "loss: 1.5000"
+    assert result_line({}) == ""
+
+
+def test_a_model_that_loses_is_shown_as_worse_and_the_baseline_as_best(tmp_path: Path) -> None:
+    results = report_json()["results"]
+    results["rows"][1]["values"] = [0.5, 0.5, 0.5, 0.5]
+    text = body(make_run(tmp_path / "r", report={"results": results}))
+    assert cells(text, "Supervised HMM <span")[1] == "<strong>0.6012</strong>"
+    assert cells(text, "BiLSTM-CRF")[1] == '0.5000<span class="change worse">−0.1012</span>'
+
+
+def test_the_notes_on_the_data_are_a_list(tmp_path: Path) -> None:
+    data = report_json()["data"] | {"notes": ["12 lines left out", "1. a | b\nc"]}
+    text = body(make_run(tmp_path / "r", report={"data": data}))
+    section = text.split("## Data")[1].split("## Configuration")[0]
+    assert section.endswith("\n\n- 12 lines left out\n- 1\\. a \\| b c\n\n")
 
 
 def test_figures_have_both_variants_alt_text_size_and_data(run: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from invoke import Config, Context, Exit
 
 from blog import tasks
-from envs.errors import KitError, PublishError
+from envs.errors import PublishError
 from envs.settings import DEFAULTS
+from seqlab.errors import SeqlabError
 from tests.blog.run_folders import make_run
 
 
@@ -48,14 +49,19 @@ def test_dry_refuses_what_the_real_thing_refuses(dry: Context, run: Path) -> Non
 
 @pytest.mark.parametrize("run_name", ["--help", "-x", "", "a b", "../x", "x; rm -rf ~", "nobody"])
 def test_a_run_that_is_none_is_refused(dry: Context, run_name: str) -> None:
-    with pytest.raises(KitError, match="next: "):
+    with pytest.raises(SeqlabError):
         tasks.post(dry, run_name)
 
 
-@pytest.mark.parametrize("port", ["-1", "http", "nan"])
+@pytest.mark.parametrize("port", ["-1", "http", "1.5"])
 def test_a_port_that_is_no_number_is_refused(dry: Context, port: str) -> None:
-    with pytest.raises(KitError, match="--port takes a number"):
+    with pytest.raises(PublishError, match="--port takes a whole number"):
         tasks.serve(dry, port=port)
+
+
+def test_h_is_for_help_alone() -> None:
+    flags = [flag for argument in tasks.serve.get_arguments() for flag in argument.names]
+    assert flags == ["port", "host"]
 
 
 def test_check_prints_json(dry: Context, capsys: pytest.CaptureFixture[str]) -> None:

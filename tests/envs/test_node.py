@@ -1,7 +1,11 @@
 """The node environment: made from the wheel alone, repaired when broken, quick when it is there."""
 
+import base64
+import hashlib
 import json
+import shlex
 import subprocess
+import tarfile
 import threading
 from pathlib import Path
 
@@ -80,6 +84,54 @@ def test_an_interrupted_installation_is_repaired(hexo_folder: Path) -> None:
     assert node.problem(hexo_folder) is None
 
 
+@pytest.mark.parametrize("harm", ["a file removed", "a file cut short"])
+def test_a_half_deleted_package_is_installed_again(hexo_folder: Path, harm: str) -> None:
+    package = hexo_folder / "local"
+    package.mkdir()
+    (package / "package.json").write_text('{"name": "local", "version": "1.0.0"}', encoding="utf-8")
+    (package / "index.js").write_text("module.exports = 1;\n", encoding="utf-8")
+    with_dependency(hexo_folder, "local-1.0.0.tgz", packed(hexo_folder, package))
+    node.ensure(hexo_folder)
+    file = hexo_folder / "node_modules" / "local" / "index.js"
+    whole = file.read_bytes()
+    file.unlink() if harm == "a file removed" else file.write_bytes(whole[:5])
+    assert "node_modules" in str(node.problem(hexo_folder))
+    node.ensure(hexo_folder)
+    assert file.read_bytes() == whole
+    (hexo_folder / "node_modules" / ".cache").mkdir()  # some packages make one
+    (hexo_folder / "node_modules" / ".cache" / "x").write_text("x", encoding="utf-8")
+    assert node.problem(hexo_folder) is None
+
+
+def packed(folder: Path, package: Path) -> Path:
+    """A package as npm packs it."""
+    path = folder / "local-1.0.0.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(package, "package")
+    return path
+
+
+def with_dependency(folder: Path, name: str, archive: Path) -> None:
+    """Let the folder depend on one packed package that lies in it."""
+    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    package = json.loads((folder / "package.json").read_text(encoding="utf-8"))
+    lock = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))
+    package["dependencies"] = lock["packages"][""]["dependencies"] = {"local": f"file:{name}"}
+    entry = {"version": "1.0.0", "resolved": f"file:{name}", "integrity": f"sha512-{digest}"}
+    lock["packages"]["node_modules/local"] = entry
+    (folder / "package.json").write_text(json.dumps(package), encoding="utf-8")
+    (folder / "package-lock.json").write_text(json.dumps(lock), encoding="utf-8")
+
+
+def test_npm_is_quiet_while_all_is_well(hexo_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    environment = node.ensure(hexo_folder)
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        f"[node {environment.version}] npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier"
+    ]
+
+
 def test_a_changed_lock_file_installs_again(hexo_folder: Path) -> None:
     node.ensure(hexo_folder)
     lock = hexo_folder / "package-lock.json"
@@ -138,12 +190,13 @@ def test_a_folder_that_is_no_hexo_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_broken_wheel_is_said(hexo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "_version", lambda path: (None, f"{path}: Exec format error"))
-    with pytest.raises(EnvironmentBroken, match=r"does not run: .*Exec format error\n  next: remove "):
+    with pytest.raises(EnvironmentBroken, match=r"does not run: .*Exec format error\n  next: `rm -r "):
         node.ensure(hexo_folder)
     assert "does not run" in str(node.problem(hexo_folder))
 
 
 def test_a_folder_that_cannot_be_written_is_said(hexo_folder: Path) -> None:
     (hexo_folder / ".nodeenv.lock").mkdir()
+    assert shlex.quote(str(hexo_folder)) != str(hexo_folder)
     with pytest.raises(EnvironmentBroken, match=r"cannot be written: Is a directory: .*\n  next: `ls -ld "):
         node.ensure(hexo_folder)

@@ -155,6 +155,8 @@ def test_content_json_is_an_array_of_title_date_path_and_tags(site: Path) -> Non
     posts = json.loads((site / "public" / "content.json").read_text(encoding="utf-8"))
     assert len(posts) == 3
     assert all(set(post) == {"title", "date", "path", "tags"} for post in posts)
+    assert posts[0]["tags"] == [{"name": "维特比", "slug": "维特比"}]
+    assert not [page for page in (site / "public").rglob("*") if page.is_file() and b"localhost" in page.read_bytes()]
     assert posts[0]["title"] == "隐马尔可夫模型"
     assert f"2026/01/02/{RUN_ONE}/" in {post["path"] for post in posts}
 
@@ -183,6 +185,13 @@ def test_formulas_are_rendered_at_build_time_and_text_is_escaped(site: Path) -> 
 def test_a_formula_in_a_lead_is_there_once(site: Path) -> None:
     front = (site / "public" / "index.html").read_text(encoding="utf-8")
     assert '<p class="lead">行内 a_{ij} 与代码</p>' in front
+
+
+def test_lists_tell_posts_of_one_title_apart(site: Path) -> None:
+    front = (site / "public" / "index.html").read_text(encoding="utf-8")
+    result = "f1: BiLSTM-CRF 0.9299, Supervised HMM 0.6121 (baseline)"
+    assert f'<p class="result"><code>{RUN_ONE}</code> {result}</p>' in front
+    assert f"<small>{RUN_ONE}</small>" in (site / "public" / "archives" / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_posts_page_in_chromium(site: Path, look: Look) -> None:
@@ -254,6 +263,9 @@ def test_phone_width_dark_mode_and_figures(site: Path, look: Look) -> None:
     light = look(post_page(site, RUN_ONE), wide, ground, image, width=390)["results"]
     dark = look(post_page(site, RUN_ONE), wide, ground, image, width=390, dark=True)["results"]
     assert light[0] == dark[0] == 390
+    narrow = "[...document.querySelectorAll('.scroll, .example')].map(e => e.scrollWidth - e.clientWidth)"
+    (beyond,) = look(post_page(site, RUN_ONE), narrow, width=390)["results"]
+    assert set(beyond) == {0}
     assert light[1] != dark[1]
     assert light[2].endswith("loss.light.svg")
     assert dark[2].endswith("loss.dark.svg")
@@ -292,9 +304,12 @@ def test_building_again_gives_the_same_bytes_in_any_time_zone(
     [
         ("---\ntitle: x\n---\n$$\n\\frac{1}{\n$$\n", r"source/_posts/坏\.md: the formula '\\\\frac\{1\}\{' is wrong"),
         ("---\ntitle: x\n---\n{% include nothing %}\n", "hexo ended with"),
+        ("---\ntitle: x: y\n---\nwords\n", r"source/_posts/坏\.md:2: the front matter is not valid YAML"),
     ],
 )
-def test_a_failed_build_leaves_the_old_site(new_site: Path, post: str, named: str) -> None:
+def test_a_failed_build_leaves_the_old_site_and_the_reason(
+    new_site: Path, capfd: pytest.CaptureFixture[str], post: str, named: str
+) -> None:
     build(new_site)
     before = (new_site / "public" / "index.html").stat().st_ino
     (new_site / "source" / "_posts" / "坏.md").write_text(post, encoding="utf-8")
@@ -302,6 +317,11 @@ def test_a_failed_build_leaves_the_old_site(new_site: Path, post: str, named: st
         build(new_site)
     assert (new_site / "public" / "index.html").stat().st_ino == before
     assert not (new_site / ".build").exists()
+    assert "    at " not in capfd.readouterr().err
+    assert "the last build failed" in {f.where: f.what for f in check_site(new_site)}["build"]
+    (new_site / "source" / "_posts" / "坏.md").unlink()
+    build(new_site)
+    assert check_site(new_site) == []
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
@@ -317,8 +337,16 @@ def test_serve_shows_a_new_post_and_leaves_nothing_behind(
             wait_for(f"http://127.0.0.1:{port}/content.json", "[]")
             write_post(make_run(tmp_path / "run"), new_site)
             wait_for(f"http://127.0.0.1:{port}/content.json", RUN_ONE)
+            wrong = new_site / "source" / "_posts" / "wrong.md"
+            wrong.write_text("---\ntitle: wrong\n---\n$\\frac{1}{$\n", encoding="utf-8")
+            wait_for(f"http://127.0.0.1:{port}/content.json", '"wrong"')
             server.send_signal(ending)
             assert server.wait(20) == 0
+            assert server.stdout is not None
+            said = server.stdout.read()
+            assert "KaTeX parse error" in said  # what is wrong, without where in KaTeX's code
+            assert "    at " not in said
+            assert "already exists" not in said
         finally:
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGKILL)

@@ -1,11 +1,14 @@
 """Set-up for real: venv and pip against small indexes served here, whose wheels are stand-ins made here too."""
 
 import base64
+import contextlib
+import errno
 import hashlib
 import http.server
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -20,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from envs import bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -220,6 +225,7 @@ def test_failed_update_leaves_the_environment_as_it_was(shared: Checkout) -> Non
     assert (done.returncode, done.stdout) == (1, "")
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr  # pip's own words
     assert "next: ask PyPI itself" in done.stderr
+    assert "pip install --no-user" in done.stderr  # the command that failed
     assert "Traceback" not in done.stderr
     assert "Traceback" in shared.inv("--debug").stderr
     shared.lock("tiny==1", "other==1")
@@ -244,6 +250,46 @@ def test_moved_checkout_goes_on_working(shared: Checkout) -> None:
     assert (done.stdout, done.stderr) == (READY, "")
 
 
+def where_seqlab_is(root: Path) -> str:
+    command = [root / ".venv/bin/python", "-c", "import seqlab, sys; print(sys.path[-1], seqlab.__file__, sep='|')"]
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_scripts_import_seqlab_from_the_checkout_also_where_it_moved(shared: Checkout) -> None:
+    assert where_seqlab_is(shared.root) == f"{shared.root}|{shared.root}/seqlab/__init__.py"
+    moved = shared.root.with_name("搬 moved")
+    shared.root.rename(moved)
+    found = where_seqlab_is(moved)
+    moved.rename(shared.root)
+    assert found == f"{moved}|{moved}/seqlab/__init__.py"
+
+
+def test_an_environment_of_before_gets_the_path_without_pip(shared: Checkout) -> None:
+    (pth,) = shared.root.glob(".venv/lib/python*/site-packages/seqlab-checkout.pth")
+    pth.unlink()
+    done = shared.inv(SEQLAB_PIP_INDEX=f"http://127.0.0.1:{closed_port()}")
+    assert (done.stdout, done.stderr) == (READY, "inv: ready\n")
+    assert pth.exists()
+
+
+def test_on_a_terminal_a_step_is_one_line_and_pip_is_quiet(shared: Checkout) -> None:
+    shared.lock("tiny==2")
+    terminal, end = os.openpty()
+    call = subprocess.Popen(shared.root / "inv", env=shared.environ, stderr=end, stdout=subprocess.DEVNULL)
+    os.close(end)
+    said = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while piece := os.read(terminal, 65536):
+            said += piece
+    os.close(terminal)
+    assert call.wait(60) == 0
+    shared.lock("tiny==1", "other==1")
+    assert shared.inv().stdout == READY
+    lines = [line.rpartition("\r\x1b[K")[2] for line in re.split(r"\r?\n", said.decode()) if line]
+    assert all(line.startswith("inv: ") for line in lines), lines
+    assert len(lines) == 5, lines
+
+
 def test_hand_made_environment_is_kept_and_completed(shared: Checkout) -> None:
     (shared.root / ".venv/.lock-installed").unlink()
     (shared.root / ".venv/mine").write_text("kept")
@@ -259,7 +305,7 @@ def test_two_calls_at_once(fresh: Checkout) -> None:
     assert [output for output, _ in outputs] == [READY, READY], outputs
     errors = sorted((error for _, error in outputs), key=len)
     assert errors[0].endswith("another set-up of this checkout is at work: waiting for it\n")
-    assert "pip install" not in errors[0]
+    assert "installing" not in errors[0]
     assert errors[1].endswith("ready\n")
 
 
@@ -290,7 +336,7 @@ def test_terminated_set_up_takes_pip_with_it(shared: Checkout) -> None:
     shared.lock("tiny==2")
     call = shared.start()
     assert call.stderr is not None
-    while "pip install" not in call.stderr.readline():
+    while "checking the packages" not in call.stderr.readline():
         pass
     bootstrap = int(Path(f"/proc/{call.pid}/task/{call.pid}/children").read_text().split()[0])
     os.kill(bootstrap, signal.SIGTERM)
@@ -363,7 +409,7 @@ def test_without_any_cpu_build_it_warns_and_goes_on(shared: Checkout) -> None:
     done = shared.inv(SEQLAB_TORCH_INDEX=f"http://127.0.0.1:{closed_port()}")
     shared.forget_torch()
     assert done.stdout == "tiny 1 other==1 tiny==1 torch==2.13.0\n", done.stderr
-    assert done.stderr.index("CUDA libraries: 3 GB to download") < done.stderr.index("pip install")
+    assert done.stderr.index("CUDA libraries: 3 GB to download") < done.stderr.index("installing torch")
     assert shared.inv().stdout == READY
 
 
@@ -385,6 +431,14 @@ def test_folder_that_cannot_be_written(fresh: Checkout) -> None:
     assert "error: cannot write in" in done.stderr
     assert "next: make the folder yours" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_python_that_cannot_be_reached_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").symlink_to("/root-only/bin/python3.11")
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    said = bootstrap._explain(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / ".venv.lock")))
+    assert "its Python, /root-only/bin/python3.11, cannot be started by this user\ncannot write in" in said
 
 
 @pytest.fixture
