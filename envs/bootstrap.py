@@ -58,7 +58,7 @@ ADVICE = (
     (
         "DO NOT MATCH THE HASHES",
         "the index served another file than the lock pins: a mirror out of step, a damaged download, or tampering\n"
-        "  next: ask PyPI itself, without cache: PIP_NO_CACHE_DIR=1 SEQLAB_PIP_INDEX=https://pypi.org/simple ./inv …",
+        "  next: ask another index, and not the cache: PIP_NO_CACHE_DIR=1 SEQLAB_PIP_INDEX=URL ./inv …",
     ),
     (
         "ProxyError|Tunnel connection failed|Proxy Authentication",

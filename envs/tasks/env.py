@@ -4,7 +4,7 @@ from invoke import Context, task
 
 from envs.settings import ROOT, blog_dir, print_json
 
-__all__ = ["status", "up"]
+__all__ = ["lock", "status", "up"]
 
 
 @task(help={"json": "print one JSON document"})
@@ -37,3 +37,14 @@ def status(c: Context, json: bool = False) -> None:
     for name in ("backend", "prefix", "python", "torch", "numpy", "platform", "cpu", "cores", "lock_sha256"):
         print(f"{name:<12} {report[name]}")
     print(f"{'blog':<12} {report['node_problem'] or 'node and its packages are ready'}")
+
+
+@task(help={"upgrade": "take the newest versions that fit, instead of keeping those in the lock"})
+def lock(c: Context, upgrade: bool = False) -> None:
+    """Write envs/requirements.lock anew from pyproject.toml: exact versions with hashes, for every platform."""
+    if c.config.run.dry:
+        print(f"would resolve {ROOT / 'pyproject.toml'} with uv and replace {ROOT / 'envs' / 'requirements.lock'}")
+        return
+    from envs.lock import renew
+
+    print(renew(ROOT, upgrade))

@@ -86,7 +86,7 @@ def start(
     if json:
         print_json({"id": run.id, "folder": str(run.folder), "state": run.state()})
         return
-    print(f"started {run.id} in {run.folder}")
+    print(f"started {run.id} in {run.folder}\n  $ {shlex.join(run.record()['command'])}")
     if follow:
         raise Exit(code=_follow(run))
     print(f"follow it: ./inv train.logs {run.id} --follow")
@@ -221,7 +221,7 @@ def resume(c: Context, run: str, follow: bool = False) -> None:
         print(f"would resume {found.id}, which is {found.state()}:\n  {shlex.join(found.record()['command'])}")
         return
     again(ROOT, found)
-    print(f"resumed {found.id}")
+    print(f"resumed {found.id}\n  $ {shlex.join(found.record()['command'])}")
     if follow:
         raise Exit(code=_follow(found))
 
