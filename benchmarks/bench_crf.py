@@ -39,7 +39,7 @@ def main() -> int:
     try:
         import torchcrf
     except ImportError:
-        print(f"pytorch-crf is missing: {sys.executable} -m pip install -r benchmarks/requirements.txt", file=sys.stderr)
+        print(f"no pytorch-crf: {sys.executable} -m pip install -r benchmarks/requirements.txt", file=sys.stderr)
         return 3
     torch.set_num_threads(options.threads)
     print(hardware())
