@@ -50,10 +50,12 @@ class NodeEnv:
     version: str
 
     def environ(self) -> dict[str, str]:
-        """Environment variables for a node process: this node first on PATH, no modules from elsewhere."""
-        foreign = {"NODE_PATH", "NODE_VIRTUAL_ENV"}
+        """Environment variables for a node process: this node first on PATH, no modules from elsewhere, no colours."""
+        foreign = {"NODE_PATH", "NODE_VIRTUAL_ENV", "FORCE_COLOR"}
         variables = {name: value for name, value in os.environ.items() if name not in foreign}
-        return variables | {"PATH": f"{self.node.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+        path = f"{self.node.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        # Its output is read line by line, and colours (which CI=true switches on) would stand in the way.
+        return variables | {"PATH": path, "NO_COLOR": "1"}
 
     def hexo(self, *arguments: str) -> list[str]:
         """The command line of a hexo call; to be run in `root` with `environ()`."""

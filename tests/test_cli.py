@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from invoke import Context
 
 from envs.settings import check_settings
+from envs.tasks import project
 from seqlab.errors import ConfigError
 
 Completed = subprocess.CompletedProcess[str]
@@ -125,6 +127,15 @@ def test_dry_does_nothing(inv, tmp_path: Path) -> None:
 def test_settings_come_from_the_environment(inv, tmp_path: Path) -> None:
     done = inv("--dry", "train.start", "tagger", SEQLAB_RUNS=str(tmp_path / "别处"))
     assert str(tmp_path / "别处") in done.stdout
+
+
+def test_tasks_run_in_a_checkout_whatever_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / "一个 fol'der $HOME"
+    odd.mkdir()
+    monkeypatch.setattr(project, "ROOT", odd)
+    assert project._run_python(Context(), "-c", "open('here.txt', 'w').close()") == 0
+    assert (odd / "here.txt").exists()
+    assert project._run_python(Context(), "-c", "raise SystemExit(7)") == 7
 
 
 def test_inv_alone_says_where_to_begin(inv) -> None:

@@ -13,9 +13,9 @@ __all__ = ["bench", "check", "doctor", "test"]
 
 def _run_python(c: Context, *words: str) -> int:
     """Echo and run `python WORDS` in the checkout with our terminal; returns its exit code."""
-    command = shlex.join([sys.executable, *words])
-    with c.cd(shlex.quote(str(ROOT))):
-        done = c.run(command, echo=True, pty=sys.stdout.isatty() and sys.stdin.isatty(), warn=True, in_stream=False)
+    # Invoke's own `cd` escapes blanks only.
+    command = f"cd {shlex.quote(str(ROOT))} && {shlex.join([sys.executable, *words])}"
+    done = c.run(command, echo=True, pty=sys.stdout.isatty() and sys.stdin.isatty(), warn=True, in_stream=False)
     return done.exited if done is not None else 0
 
 

@@ -107,6 +107,18 @@ def address(site: Path) -> Iterator[str]:
         thread.join()
 
 
+def test_a_build_is_as_quiet_where_colours_are_forced(
+    new_site: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    build(new_site)
+    said = "".join(capfd.readouterr())
+    assert "files generated" in said
+    assert "Generated:" not in said
+    assert "\x1b" not in said
+
+
 Look = Callable[..., dict[str, Any]]
 
 
