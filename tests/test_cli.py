@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from invoke import Context
 
 from envs.settings import check_settings
-from envs.tasks import project
 from seqlab.errors import ConfigError
 
 Completed = subprocess.CompletedProcess[str]
@@ -129,13 +127,16 @@ def test_settings_come_from_the_environment(inv, tmp_path: Path) -> None:
     assert str(tmp_path / "别处") in done.stdout
 
 
-def test_tasks_run_in_a_checkout_whatever_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_run_in_a_checkout_whatever_its_path(tmp_path: Path, root: Path) -> None:
     odd = tmp_path / "一个 fol'der $HOME"
     odd.mkdir()
-    monkeypatch.setattr(project, "ROOT", odd)
-    assert project._run_python(Context(), "-c", "open('here.txt', 'w').close()") == 0
+    script = (
+        "import pathlib, sys; from invoke import Context; from envs.tasks import project\n"
+        "project.ROOT = pathlib.Path(sys.argv[1])\n"
+        "sys.exit(project._run_python(Context(), '-c', 'open(\"here.txt\", \"w\").close(); raise SystemExit(7)'))"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(odd)], cwd=root, check=False).returncode == 7
     assert (odd / "here.txt").exists()
-    assert project._run_python(Context(), "-c", "raise SystemExit(7)") == 7
 
 
 def test_inv_alone_says_where_to_begin(inv) -> None:
