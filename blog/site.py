@@ -55,7 +55,7 @@ def build(blog_root: Path, registry: str | None = None) -> Path:
     except OSError as error:
         place = shlex.quote(str(blog_root))
         raise PublishError(
-            f"the site cannot be written: {error.strerror}: {error.filename}\n"
+            f"the site cannot be written: {error.strerror}{f': {error.filename}' if error.filename else ''}\n"
             f"  next: `ls -ld {place}` and `df -h {place}`, then `./inv blog.build`"
         ) from error
     return blog_root / "public" / "index.html"

@@ -96,8 +96,9 @@ def metrics_text(progress: dict[str, Any]) -> str:
 def progress_text(progress: dict[str, Any]) -> str:
     """One plain line on where a run is."""
     step, total = progress.get("step", 0), progress.get("total_steps", 0)
-    share = f"{100 * step / total:3.0f} %" if total else "     "
-    words = [f"{progress.get('phase', 'starting'):<8}", share, f"step {step}/{total}"]
+    words = [f"{progress.get('phase', 'starting'):<8}"]
+    if total:
+        words += [f"{100 * step / total:3.0f} %", f"step {step}/{total}"]
     if progress.get("eta_s"):
         words.append(f"ETA {clock(progress['eta_s'])}")
     return "  ".join([*words, metrics_text(progress)]).rstrip()

@@ -28,7 +28,7 @@ def test_a_plain_line() -> None:
         {"phase": "train", "step": 50, "total_steps": 200, "eta_s": 65.2, "metrics": {"train/loss": 1}}
     )
     assert line == "train      25 %  step 50/200  ETA 1:05  loss 1"
-    assert "step 0/0" in progress_text({})
+    assert progress_text({"phase": "prepare"}) == "prepare"
 
 
 RECORD = {"id": "a", "state": "finished", "command": [], "attempts": [], "git": {}, "gpu": {}, "environment": {}}
