@@ -224,7 +224,7 @@ def test_failed_update_leaves_the_environment_as_it_was(shared: Checkout) -> Non
     done = shared.inv()
     assert (done.returncode, done.stdout) == (1, "")
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr  # pip's own words
-    assert "next: ask PyPI itself" in done.stderr
+    assert "next: ask another index" in done.stderr
     assert "pip install --no-user" in done.stderr  # the command that failed
     assert "Traceback" not in done.stderr
     assert "Traceback" in shared.inv("--debug").stderr
