@@ -105,7 +105,8 @@ def details(run: Run) -> dict[str, Any]:
 def print_details(found: dict[str, Any]) -> None:
     """The details as aligned lines for a person."""
     git, environment = found.get("git") or {}, found.get("environment") or {}
-    commit = str(git.get("commit") or git.get("note") or "unknown")[:12] + (" (dirty)" if git.get("dirty") else "")
+    commit = str(git["commit"])[:12] if git.get("commit") else str(git.get("note") or "unknown")
+    commit += " (dirty)" if git.get("dirty") else ""
     lines = {
         "run": found["id"],
         "state": found["state"] + (f": {found['message']}" if found.get("message") else ""),

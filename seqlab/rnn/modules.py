@@ -218,7 +218,18 @@ class RecurrentBase(nn.Module):
             raise ShapeError(f"input's last dimension must be {self.input_size}, got shape {tuple(values.shape)}")
 
 
-class RNN(RecurrentBase):
+class _HiddenStateOnly(RecurrentBase):
+    """What RNN and GRU share: their only state is the hidden state."""
+
+    def forward(
+        self, input: Tensor | PackedSequence, h_0: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        """Return (output, h_n)."""
+        output, (h_n,) = self._run(input, None if h_0 is None else (h_0,))
+        return output, h_n
+
+
+class RNN(_HiddenStateOnly):
     """Elman network, `nonlinearity` "tanh" or "relu", with the interface of `torch.nn.RNN`.
 
     Arguments as in `RecurrentBase`; `nonlinearity` follows `num_layers` as in torch. Called with
@@ -238,13 +249,6 @@ class RNN(RecurrentBase):
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
         )
         self.nonlinearity = nonlinearity
-
-    def forward(
-        self, input: Tensor | PackedSequence, h_0: Tensor | None = None
-    ) -> tuple[Tensor | PackedSequence, Tensor]:
-        """Return (output, h_n)."""
-        output, (h_n,) = self._run(input, None if h_0 is None else (h_0,))
-        return output, h_n
 
     def _loop(
         self, rows: Tensor, initial: States, w_ih: Tensor, w_hh: Tensor, biases: list[Tensor], steps: Steps
@@ -277,20 +281,13 @@ class LSTM(RecurrentBase):
         return lstm_loop(projected, initial[0], initial[1], w_hh, steps)
 
 
-class GRU(RecurrentBase):
+class GRU(_HiddenStateOnly):
     """Gated recurrent unit with the interface of `torch.nn.GRU`.
 
     Arguments as in `RecurrentBase`. Called with (input, h_0=None) it returns (output, h_n).
     """
 
     gates = 3
-
-    def forward(
-        self, input: Tensor | PackedSequence, h_0: Tensor | None = None
-    ) -> tuple[Tensor | PackedSequence, Tensor]:
-        """Return (output, h_n)."""
-        output, (h_n,) = self._run(input, None if h_0 is None else (h_0,))
-        return output, h_n
 
     def _loop(
         self, rows: Tensor, initial: States, w_ih: Tensor, w_hh: Tensor, biases: list[Tensor], steps: Steps

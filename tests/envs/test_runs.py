@@ -113,6 +113,14 @@ def test_a_run_with_an_odd_record_is_listed_as_broken(
     assert "finished" in capsys.readouterr().out
 
 
+def test_a_run_without_git_says_why_it_has_no_commit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_details(details(make_run(tmp_path, "a", git={"commit": None, "dirty": None, "note": "git is not installed"})))
+    print_details(details(make_run(tmp_path, "b", git={"commit": "0123456789abcdef", "dirty": True})))
+    shown = capsys.readouterr().out
+    assert "git is not installed\n" in shown
+    assert "0123456789ab (dirty)\n" in shown
+
+
 def test_the_list_gives_every_run_one_whole_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["a" * 64, "标注-" + "长" * 30, "b"]
     for name in names:
