@@ -18,23 +18,34 @@ Conventions, the same in every function:
 * A row in which every path is forbidden has log-partition −inf, marginals 0 and gradient 0.
 * Sums are accumulated in float64; what comes back has the dtype of the inputs, at least float32.
 
-The pieces: `score` (one path), `messages` (the two forward recursions), `partition` (log-partition, its
-gradient, marginals, expected counts), `viterbi` (the best path), `inputs` (checks, masks and lengths).
+The pieces: `score` (one path), `messages` (the two forward recursions), `partition` (log-partition, its gradient,
+marginals, expected counts, log-likelihood), `viterbi` (the best path), `kbest` (the k best), `sampling`, `entropy`
+(and the divergence of two chains), `packed` (numpy arrays of sequences behind one another), `inputs` (checks, masks
+and lengths). What a module describes in eager torch its neighbour `…_kernels` does compiled: see `seqlab.kernels`.
 """
 
+from seqlab.chain.entropy import entropy, kl
 from seqlab.chain.inputs import lengths_from_mask, mask_from_lengths
-from seqlab.chain.partition import ExpectedCounts, expected_counts, log_partition, marginals
+from seqlab.chain.kbest import KBest, k_best
+from seqlab.chain.partition import ExpectedCounts, expected_counts, log_likelihood, log_partition, marginals
+from seqlab.chain.sampling import sample
 from seqlab.chain.score import path_score
 from seqlab.chain.viterbi import BestPath, viterbi
 
 __all__ = [
     "BestPath",
     "ExpectedCounts",
+    "KBest",
+    "entropy",
     "expected_counts",
+    "k_best",
+    "kl",
     "lengths_from_mask",
+    "log_likelihood",
     "log_partition",
     "marginals",
     "mask_from_lengths",
     "path_score",
+    "sample",
     "viterbi",
 ]

@@ -1,16 +1,25 @@
-"""Sums over all paths: the log-partition with its gradient, marginals and expected counts."""
+"""Sums over all paths: the log-partition with its gradient, marginals, expected counts, the log-likelihood.
 
-from typing import Any, NamedTuple
+Two engines compute them: compiled kernels on the CPU (`seqlab.chain.compiled`), and eager torch
+(`seqlab.chain.eager`) everywhere else. The Triton kernels for GPUs (`seqlab.chain.triton_kernels`) are checked in
+Triton's interpreter only and must be called by name until they have been measured on a GPU.
+"""
 
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from seqlab.chain.inputs import check_chain, mask_from_lengths, result_dtype, reverse_rows
-from seqlab.chain.messages import SMALLEST_SCALE, Messages, log_messages, scaled_messages, scaled_suits
+from seqlab import kernels
+from seqlab.chain import operators
+from seqlab.chain.doubles import Doubles
+from seqlab.chain.eager import EagerPosterior, eager_log_partition
+from seqlab.chain.inputs import check_chain, check_tags, result_dtype
+from seqlab.chain.score import path_score
 from seqlab.derivatives import first_derivative_only
-from seqlab.errors import ShapeError
 
-__all__ = ["ExpectedCounts", "expected_counts", "log_partition", "marginals"]
+__all__ = ["ExpectedCounts", "expected_counts", "log_likelihood", "log_partition", "marginals"]
 
 
 class ExpectedCounts(NamedTuple):
@@ -50,10 +59,53 @@ def log_partition(
         ShapeError: a shape, a dtype or a length is wrong, or a score is NaN or +inf.
     """
     lengths = check_chain(emissions, transitions, start, end, lengths)
+    dtype = result_dtype(emissions, transitions, start, end)
+    if torch.compiler.is_compiling():
+        traced: Tensor = operators.log_partition(emissions, transitions, start, end, lengths)
+        return traced.to(dtype)
     if emissions.numel() == 0:
-        return emissions.sum(dim=(0, 2)).to(result_dtype(emissions, transitions, start, end))
+        return emissions.sum(dim=(0, 2)).to(dtype)
     result: Tensor = _LogPartition.apply(emissions, transitions, start, end, lengths)  # type: ignore[no-untyped-call]
-    return result.to(result_dtype(emissions, transitions, start, end))
+    return result.to(dtype)
+
+
+def log_likelihood(
+    emissions: Tensor,
+    tags: Tensor,
+    transitions: Tensor,
+    start: Tensor,
+    end: Tensor,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Return log p(tags) = s(tags) − log Z of each row; the same as `path_score` less `log_partition`, but faster.
+
+    The difference is taken in float64, so little is lost where both are large.
+
+    Args:
+        emissions: (T, B, K), floating.
+        tags: (T, B), integers; the padding may hold anything.
+        transitions: (K, K).
+        start: (K,).
+        end: (K,).
+        lengths: (B,) or None.
+
+    Returns:
+        (B,), −inf where the tags hold a forbidden score.
+
+    Raises:
+        ShapeError: a shape, a dtype, a length or a tag is wrong, or a score is NaN or +inf.
+    """
+    lengths = check_chain(emissions, transitions, start, end, lengths)
+    dtype = result_dtype(emissions, transitions, start, end)
+    scores = (transitions, start, end)
+    traced = torch.compiler.is_compiling()
+    if traced or emissions.numel() == 0 or emissions.device.type != "cpu" or not kernels.enabled():
+        score = path_score(emissions, tags, *scores, lengths)
+        log_z = log_partition(emissions, *scores, lengths)
+        return torch.where(score == float("-inf"), score, score - log_z)
+    tags = check_tags(tags, lengths, emissions.size(0), emissions.size(2))
+    result: Tensor = _LogLikelihood.apply(emissions, tags, *scores, lengths)  # type: ignore[no-untyped-call]
+    return result.to(dtype)
 
 
 @torch.no_grad()
@@ -64,8 +116,11 @@ def marginals(
 
     Arguments and errors as in `log_partition`.
     """
-    counts = expected_counts(emissions, transitions, start, end, lengths)
-    return counts.states.to(result_dtype(emissions, transitions, start, end))
+    lengths = check_chain(emissions, transitions, start, end, lengths)
+    dtype = result_dtype(emissions, transitions, start, end)
+    if emissions.numel() == 0:
+        return torch.zeros_like(emissions, dtype=dtype)
+    return posterior(emissions, transitions, start, end, lengths).states.to(dtype)
 
 
 @torch.no_grad()
@@ -77,107 +132,41 @@ def expected_counts(
     Arguments and errors as in `log_partition`.
     """
     lengths = check_chain(emissions, transitions, start, end, lengths)
-    chain = _Chain.of(emissions, transitions, start, end, lengths)
     if emissions.numel() == 0:
-        nothing = chain.emissions.new_zeros(emissions.size(1))
-        return ExpectedCounts(nothing, chain.emissions, torch.zeros_like(chain.transitions))
-    found = _forward_backward(chain)
-    weights = torch.ones_like(found.log_partition)
-    return ExpectedCounts(found.log_partition, found.states, _expected_moves(chain, found, weights))
+        nothing = torch.zeros(emissions.size(1), dtype=torch.float64, device=emissions.device)
+        return ExpectedCounts(nothing, emissions.double(), torch.zeros_like(transitions, dtype=torch.float64))
+    found = posterior(emissions, transitions, start, end, lengths)
+    return ExpectedCounts(found.log_partition, found.states.double(), found.moves(torch.ones_like(found.log_partition)))
 
 
-class _Chain(NamedTuple):
-    """A chain in float64 with its padding replaced by zeros."""
+class Posterior(Protocol):
+    """What every engine finds."""
 
-    emissions: Tensor  # (T, B, K)
-    transitions: Tensor  # (K, K)
-    start: Tensor  # (K,)
-    end: Tensor  # (K,)
-    lengths: Tensor  # (B,)
-
-    @classmethod
-    def of(cls, emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> "_Chain":
-        padding = ~mask_from_lengths(lengths, emissions.size(0)).unsqueeze(2)  # (T, B, 1)
-        inner = emissions.detach().double().masked_fill(padding, 0.0)
-        pairs, first, last = (part.detach().double() for part in (transitions, start, end))
-        named = {"emissions": inner, "transitions": pairs, "start": first, "end": last}
-        for name, part in named.items():
-            # One pass: NaN and +inf both survive the maximum.
-            if part.numel() and not bool(part.max() < float("inf")):
-                raise ShapeError(f"{name} must hold no NaN and no +inf, got {float(part.max())}")
-        return cls(inner, pairs, first, last, lengths)
-
-
-class _Posterior(NamedTuple):
-    """Both directions and what follows from them; linear or logarithmic, as `scaled` says."""
-
-    scaled: bool
-    log_partition: Tensor  # (B,)
-    prefix: Tensor  # (T, B, K): paths up to step t and its emission
-    suffix: Tensor  # (T, B, K): paths from step t on, its emission included
+    log_partition: Tensor  # (B,), float64
     states: Tensor  # (T, B, K): γ_t(j)
-    overlap: Tensor  # (T, B): Σ_j of what γ is normalised by; in log space log Z at each step
+
+    def moves(self, weights: Tensor) -> Tensor:
+        """Return Σ_b weights[b] Σ_t ξ_t(i, j), (K, K)."""
+        ...
 
 
-def _run(chain: _Chain, directions: int) -> tuple[Messages, bool, Tensor]:
-    """Run one or both directions; return the messages, whether they are linear, and the (B,) log-partition."""
-    emissions = chain.emissions.unsqueeze(1)
-    transitions, start = chain.transitions.unsqueeze(0), chain.start.unsqueeze(0)
-    if directions == 2:
-        emissions = torch.stack([chain.emissions, reverse_rows(chain.emissions, chain.lengths)], dim=1)
-        transitions = torch.stack([chain.transitions, chain.transitions.T])
-        start = torch.stack([chain.start, chain.end])
-    last = (chain.lengths - 1).clamp(min=0)  # (B,)
+def posterior(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> Posterior:
+    """Run the engine that suits the device; no argument may be empty."""
+    if emissions.device.type == "cpu" and kernels.enabled():
+        from seqlab.chain.compiled import CompiledPosterior
+
+        dtype = result_dtype(emissions, transitions, start, end)
+        return CompiledPosterior(emissions, transitions, start, end, lengths, dtype)
+    emissions, transitions, start, end = (part.detach() for part in (emissions, transitions, start, end))
+    return EagerPosterior(Doubles.of(emissions, transitions, start, end, lengths))
+
+
+def partition_gradients(found: Posterior, lengths: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of Σ_b grad[b] · log Z_b by emissions, transitions, start and end."""
+    by_state = found.states * grad.to(found.states.dtype).unsqueeze(1)  # (T, B, K)
+    last = (lengths - 1).clamp(min=0)
     rows = torch.arange(last.numel(), device=last.device)
-
-    if scaled_suits(chain.emissions, chain.transitions, chain.start, chain.end):
-        messages = scaled_messages(emissions, transitions, start)
-        if messages is not None:
-            top = chain.end.max()
-            total = messages.prefix[last, 0, rows] @ (chain.end - top).exp()  # (B,)
-            if bool((total > SMALLEST_SCALE).all()):
-                log_z = messages.log_scale[last, 0, rows] + total.log() + top
-                return messages, True, log_z.masked_fill(chain.lengths == 0, 0.0)
-    messages = log_messages(emissions, transitions, start)
-    log_z = torch.logsumexp(messages.prefix[last, 0, rows] + chain.end, dim=1)
-    return messages, False, log_z.masked_fill(chain.lengths == 0, 0.0)
-
-
-def _forward_backward(chain: _Chain) -> _Posterior:
-    """Combine both directions: γ_t(j) is proportional to exp(prefix_t(j) + suffix without t's emission)."""
-    messages, scaled, log_z = _run(chain, directions=2)
-    mask = mask_from_lengths(chain.lengths, chain.emissions.size(0))  # (T, B)
-    prefix = messages.prefix[:, 0]
-    future = reverse_rows(messages.incoming[:, 1], chain.lengths)
-    suffix = reverse_rows(messages.prefix[:, 1], chain.lengths)
-    if scaled:
-        states = prefix * future
-        overlap = states.sum(dim=2)
-        states = states / overlap.unsqueeze(2)
-    else:
-        # With log Z = −inf every path is forbidden: keep exp(−inf − log Z) at 0 instead of NaN.
-        overlap = log_z.masked_fill(log_z == float("-inf"), 0.0).expand(mask.shape)
-        states = (prefix + future - overlap.unsqueeze(2)).exp_()
-    return _Posterior(scaled, log_z, prefix, suffix, states.masked_fill(~mask.unsqueeze(2), 0.0), overlap)
-
-
-def _expected_moves(chain: _Chain, found: _Posterior, weights: Tensor) -> Tensor:
-    """Return Σ_b weights[b] Σ_t ξ_t(i, j) as (K, K), where ξ_t joins prefix_t(i), the move and suffix_{t+1}(j)."""
-    T, _, K = chain.emissions.shape
-    inside = mask_from_lengths(chain.lengths - 1, T)[:-1]  # (T-1, B): steps with a successor
-    if found.scaled:
-        # The same scaling as in `scaled_messages`, so that the overlap is Σ_ij of the products below.
-        move = (chain.transitions - chain.transitions.max()).exp_()
-        share = (weights / found.overlap[:-1]).masked_fill(~inside, 0.0)  # (T-1, B)
-        after = (found.suffix[1:] * share.unsqueeze(2)).masked_fill(~inside.unsqueeze(2), 0.0)
-        return move * (found.prefix[:-1].reshape(-1, K).T @ after.reshape(-1, K))
-    moves = torch.zeros_like(chain.transitions)
-    for t in range(T - 1):
-        rows = inside[t].nonzero().squeeze(1)
-        ahead = found.suffix[t + 1, rows] - found.overlap[t, rows].unsqueeze(1)  # (B', K)
-        joint = found.prefix[t, rows].unsqueeze(2) + chain.transitions + ahead.unsqueeze(1)  # (B', K, K)
-        moves += torch.einsum("bij,b->ij", joint.exp_(), weights[rows])
-    return moves
+    return by_state, found.moves(grad), by_state[0].sum(dim=0), by_state[last, rows].sum(dim=0)
 
 
 class _LogPartition(torch.autograd.Function):
@@ -187,28 +176,58 @@ class _LogPartition(torch.autograd.Function):
     def forward(
         ctx: Any, emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
     ) -> Tensor:
-        chain = _Chain.of(emissions, transitions, start, end, lengths)
+        if not any(ctx.needs_input_grad) and not (emissions.device.type == "cpu" and kernels.enabled()):
+            return eager_log_partition(Doubles.of(emissions, transitions, start, end, lengths))
         ctx.dtypes = [part.dtype for part in (emissions, transitions, start, end)]
-        if not any(ctx.needs_input_grad):
-            return _run(chain, directions=1)[2]
-        found = _forward_backward(chain)
-        ctx.scaled = found.scaled
-        ctx.save_for_backward(*chain, *found[1:])
-        return found.log_partition
+        ctx.found, ctx.lengths = posterior(emissions, transitions, start, end, lengths), lengths
+        log_z: Tensor = ctx.found.log_partition.clone()
+        return log_z
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        chain, found = _Chain(*saved[:5]), _Posterior(ctx.scaled, *saved[5:])
-        grad = grad.double()
-        by_state = found.states * grad.unsqueeze(1)  # (T, B, K)
-        last = (chain.lengths - 1).clamp(min=0)
-        rows = torch.arange(last.numel(), device=last.device)
-        grads = (
-            by_state,
-            _expected_moves(chain, found, grad) if ctx.needs_input_grad[1] else None,
-            by_state[0].sum(dim=0),
-            by_state[last, rows].sum(dim=0),
-        )
-        return *(g if g is None else g.to(d) for g, d in zip(grads, ctx.dtypes, strict=True)), None
+        grads = partition_gradients(ctx.found, ctx.lengths, grad)
+        return *(g.to(d) for g, d in zip(grads, ctx.dtypes, strict=True)), None
+
+
+class _LogLikelihood(torch.autograd.Function):
+    """s(tags) − log Z on the CPU, both by compiled kernels, and one pass for the gradient of both."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, emissions: Tensor, tags: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
+    ) -> Tensor:
+        from seqlab.chain.compiled import CompiledPosterior, Layout, laid_out
+        from seqlab.chain.likelihood_kernels import path_scores
+
+        dtype = result_dtype(emissions, transitions, start, end)
+        values = laid_out(emissions, dtype)
+        found = CompiledPosterior(values, transitions, start, end, lengths, dtype)
+        (T, B, _), layout, paths = values.shape, Layout.of(values), Layout.of(tags.unsqueeze(2))
+        score = torch.empty(B, dtype=torch.float64)
+        parts = (part.detach().double().contiguous().numpy() for part in (transitions, start, end))
+        kernels.run(path_scores, B, T * B * 4, *layout, lengths.numpy(), *paths, *parts, score.numpy())
+        ctx.dtypes = [part.dtype for part in (emissions, transitions, start, end)]
+        ctx.found, ctx.tags, ctx.lengths = found, tags, lengths
+        return torch.where(score == float("-inf"), score, score - found.log_partition)
+
+    @staticmethod
+    @first_derivative_only
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from seqlab.chain.compiled import Layout
+        from seqlab.chain.likelihood_kernels import gold_counts, likelihood_gradients
+
+        found, sizes = ctx.found, ctx.lengths.numpy()
+        T, B, K = found.states.shape
+        layout, paths = Layout.of(found.states), Layout.of(ctx.tags.unsqueeze(2))
+        by_state = torch.empty_like(found.states)
+        weights = grad.detach().to(by_state.dtype).contiguous().numpy()
+        rows = (*layout, sizes, *paths, weights)
+        flat = Layout.of(by_state).flat
+        kernels.run(likelihood_gradients, B, T * B * K, *rows, T, K, flat)
+        pairs, first, last = np.zeros((K, K)), np.zeros(K), np.zeros(K)
+        gold_counts(0, B, flat, *rows[1:], pairs, first, last)
+        moves = torch.from_numpy(pairs) - found.moves(grad)
+        grads = (by_state, moves, torch.from_numpy(first), torch.from_numpy(last))
+        d_emissions, *d_moves = (g.to(d) for g, d in zip(grads, ctx.dtypes, strict=True))
+        return d_emissions, None, *d_moves, None

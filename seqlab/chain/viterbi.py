@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from seqlab import kernels
 from seqlab.chain.inputs import check_chain, mask_from_lengths, result_dtype
 from seqlab.errors import ShapeError
 
@@ -54,6 +56,22 @@ def viterbi(
     T, B, _ = emissions.shape  # time steps, batch, states
     if T == 0 or B == 0:
         return BestPath(lengths.new_empty((T, B)), torch.zeros(B, dtype=dtype, device=emissions.device))
+    if emissions.device.type == "cpu" and kernels.enabled():
+        return _compiled(emissions, transitions, start, end, lengths, dtype)
+    return eager_viterbi(emissions, transitions, start, end, lengths)
+
+
+@torch.no_grad()
+def eager_viterbi(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, *, last_wins: bool = False
+) -> BestPath:
+    """Do the same in eager torch, in float64; T and B at least 1.
+
+    Args:
+        last_wins: among equally good predecessors take the last instead of the first.
+    """
+    dtype = result_dtype(emissions, transitions, start, end)
+    T, B, _ = emissions.shape
     moves, rows = transitions.double(), torch.arange(B, device=emissions.device)
     deltas = _best_prefix_scores(emissions.double().transpose(1, 2).contiguous(), moves, start.double())
     final = deltas[(lengths - 1).clamp(min=0), :, rows] + end.double()  # (B, K)
@@ -61,8 +79,30 @@ def viterbi(
     score = score.masked_fill(lengths == 0, 0.0)
     if bool(score.isnan().any()):
         raise ShapeError(f"scores must not be NaN, got NaN in row {int(score.isnan().nonzero()[0])}")
-    tags = _trace_back(deltas, moves, last, lengths)
+    tags = _trace_back(deltas, moves, last, lengths, last_wins)
     return BestPath(tags.masked_fill(~mask_from_lengths(lengths, T), -1), score.to(dtype))
+
+
+def _compiled(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, dtype: torch.dtype
+) -> BestPath:
+    """Do the same by the kernel, in `dtype`."""
+    from seqlab.chain.compiled import Layout, laid_out, viterbi_moves
+    from seqlab.chain.viterbi_kernels import best_paths
+
+    values, (T, B, K) = laid_out(emissions, dtype), emissions.shape
+    layout = Layout.of(values)
+    scores = (part.detach().to(dtype).numpy() for part in (transitions, start, end))
+    ragged = int(lengths.min()) < T
+    tags = torch.full((B, T), -1) if ragged else torch.empty((B, T), dtype=torch.int64)
+    score, nothing = torch.empty(B, dtype=torch.float64), np.empty(0, np.int64)
+    kernels.run(
+        best_paths, B, T * B * (K + 8) * K, *layout, nothing, layout.first, lengths.numpy(), *viterbi_moves(*scores),
+        False, tags.numpy().reshape(-1), np.arange(B) * T, 1, score.numpy(),
+    )  # fmt: skip
+    if bool(score.isnan().any()):
+        raise ShapeError(f"scores must not be NaN, got NaN in row {int(score.isnan().nonzero()[0])}")
+    return BestPath(tags.T, score.to(dtype))
 
 
 def _best_prefix_scores(emissions: Tensor, moves: Tensor, start: Tensor) -> Tensor:
@@ -80,13 +120,14 @@ def _best_prefix_scores(emissions: Tensor, moves: Tensor, start: Tensor) -> Tens
     return deltas
 
 
-def _trace_back(deltas: Tensor, moves: Tensor, last: Tensor, lengths: Tensor) -> Tensor:
+def _trace_back(deltas: Tensor, moves: Tensor, last: Tensor, lengths: Tensor, last_wins: bool) -> Tensor:
     """Return the (T, B) states that lead to `last` (B,); a row's trace begins at its own last step."""
-    T, _, B = deltas.shape  # time steps, batch
+    T, K, B = deltas.shape  # time steps, states, batch
     tags = torch.empty((T, B), dtype=torch.int64, device=deltas.device)
     ends_later = (lengths - 1).unsqueeze(0) > torch.arange(T, device=lengths.device).unsqueeze(1)  # (T, B)
     tags[T - 1] = tag = last
     for t in range(T - 2, -1, -1):
-        before = (deltas[t] + moves.index_select(1, tag)).argmax(dim=0)  # (K, B) → (B,)
+        joint = deltas[t] + moves.index_select(1, tag)  # (K, B)
+        before = K - 1 - joint.flip(0).argmax(dim=0) if last_wins else joint.argmax(dim=0)
         tag = torch.where(ends_later[t], before, last, out=tags[t])
     return tags

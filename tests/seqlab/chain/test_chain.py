@@ -7,12 +7,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqlab import chain
+from seqlab import chain, kernels
 from seqlab.chain.messages import scaled_messages, scaled_suits
 from seqlab.errors import ShapeError
 from tests.seqlab import oracles
 
 NEVER = float("-inf")
+
+
+@pytest.fixture(params=["numba", "torch"], autouse=True)
+def backend(request):
+    if request.param == "numba":
+        pytest.importorskip("numba", reason="pip install 'seqlab[numba]'")
+    with kernels.use_backend(request.param):
+        yield request.param
 
 
 def random_chain(T, B, K, seed=0, scale=1.0, dtype=torch.float64):
