@@ -1,11 +1,13 @@
-"""Entity-level precision, recall and F1, and tag accuracy, by the CoNLL convention.
+"""Entity-level precision, recall and F1, and tag accuracy, by the CoNLL convention or strictly by a scheme.
 
 An entity is a maximal run of characters (or words) that its tags mark as one; it counts as found only if start,
 end and label are all right. Tags are `O` or a prefix, a hyphen and a label; the prefixes of BIO, BIOES and BMES
-mix freely (M reads as I). A prefix alone, as in segmentation (`B M E S`), has the label "".
+mix freely (M reads as I, L as E, U and W as S). A prefix alone, as in segmentation (`B M E S`), has the label "".
 
 Ill-formed sequences are read as the CoNLL-2000 script `conlleval` reads them, extended to E and S: a label's
-change always ends an entity, and an I or E with nothing before it begins one.
+change always ends an entity, and an I or E with nothing before it begins one. With a `scheme` they are read
+strictly: only a run that is exactly what the scheme prescribes is an entity (in BIOES: B I … I E of one label, or
+S), everything else is none. In IOB1 a B begins an entity wherever it stands.
 
 Source: Tjong Kim Sang and Buchholz, "Introduction to the CoNLL-2000 Shared Task: Chunking" (2000).
 """
@@ -14,12 +16,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from seqlab import schemes
 from seqlab.errors import ShapeError
 
 __all__ = ["Scores", "Span", "bioes_tags", "evaluate", "spans"]
 
 _SINGLE, _BEGIN, _INSIDE, _END, _OUTSIDE = "S", "B", "I", "E", "O"
-_PREFIXES = {"B": _BEGIN, "I": _INSIDE, "M": _INSIDE, "E": _END, "S": _SINGLE}
+_PREFIXES = schemes.LETTERS
 
 
 class Span(NamedTuple):
@@ -49,15 +52,25 @@ class Scores:
     per_label: dict[str, "Scores"]
 
 
-def spans(tags: Sequence[str]) -> list[Span]:
+def spans(tags: Sequence[str], scheme: str | None = None) -> list[Span]:
     """The entities of one tagged sequence in order.
 
     >>> spans(["B-name", "E-name", "O", "S-operator"])
     [Span(start=0, end=2, label='name'), Span(start=3, end=4, label='operator')]
+    >>> spans(["I-name", "E-name", "O", "S-operator"], scheme="BIOES")
+    [Span(start=3, end=4, label='operator')]
+
+    Args:
+        tags: one tag for each position.
+        scheme: None for conlleval's reading, or the name of a scheme in `seqlab.schemes` for the strict one.
 
     Raises:
-        ShapeError: a tag with an unknown prefix.
+        ShapeError: a tag with an unknown prefix or with one that the scheme does not have, or an unknown scheme.
     """
+    return _lenient_spans(tags) if scheme is None else _strict_spans(tags, schemes.scheme_name(scheme))
+
+
+def _lenient_spans(tags: Sequence[str]) -> list[Span]:
     found, start = [], None
     previous, previous_label = _OUTSIDE, ""
     for position, tag in enumerate(tags):
@@ -71,6 +84,20 @@ def spans(tags: Sequence[str]) -> list[Span]:
         previous, previous_label = prefix, label
     if start is not None:
         found.append(Span(start, len(tags), previous_label))
+    return found
+
+
+def _strict_spans(tags: Sequence[str], scheme: str) -> list[Span]:
+    parts = [schemes.parse(tag, scheme) for tag in tags]
+    found, start = [], 0
+    while start < len(parts):
+        end = start + 1
+        while end < len(parts) and schemes.goes_on(parts[end - 1], parts[end]):
+            end += 1
+        first, last = parts[start], parts[end - 1]
+        if first.position != _OUTSIDE and True in first.begins and True in last.ends:
+            found.append(Span(start, end, parts[start].kind))
+        start = end
     return found
 
 
@@ -90,11 +117,16 @@ def bioes_tags(entities: Iterable[Span], length: int) -> list[str]:
     return tags
 
 
-def evaluate(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Scores:
+def evaluate(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], scheme: str | None = None) -> Scores:
     """Compare predicted with gold tags, sequence by sequence; the counts are summed over all (micro average).
 
+    Args:
+        gold: the right tags of each sequence.
+        predicted: as many tags for as many sequences.
+        scheme: how both are read, see `spans`.
+
     Raises:
-        ShapeError: the two differ in the number or the lengths of the sequences.
+        ShapeError: the two differ in the number or the lengths of the sequences, or as in `spans`.
     """
     if len(gold) != len(predicted):
         raise ShapeError(f"expected as many predicted as gold sequences ({len(gold)}), got {len(predicted)}")
@@ -105,7 +137,7 @@ def evaluate(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) 
             raise ShapeError(f"sequence {number}: expected {len(true_tags)} predicted tags, got {len(tags)}")
         tokens += len(tags)
         right += sum(true == tag for true, tag in zip(true_tags, tags, strict=True))
-        true_spans, found_spans = set(spans(true_tags)), set(spans(tags))
+        true_spans, found_spans = set(spans(true_tags, scheme)), set(spans(tags, scheme))
         for column, group in enumerate((true_spans, found_spans, true_spans & found_spans)):
             for span in group:
                 counts.setdefault(span.label, [0, 0, 0])[column] += 1
@@ -137,5 +169,5 @@ def _split(tag: str) -> tuple[str, str]:
         return _OUTSIDE, ""
     prefix, _, label = tag.partition("-")
     if prefix not in _PREFIXES:
-        raise ShapeError(f"expected O or a tag that begins with one of B I M E S, got {tag!r}")
+        raise ShapeError(f"expected O or a tag that begins with one of B I M E L S U W, got {tag!r}")
     return _PREFIXES[prefix], label

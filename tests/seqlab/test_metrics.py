@@ -135,3 +135,45 @@ def test_bioes_tags_and_back(pieces):
         entities.append(Span(position + gap, position + gap + length, label))
         position += gap + length
     assert spans(bioes_tags(entities, position + 2)) == entities
+
+
+def strict_spans(tags):
+    """The complete BIOES entities, by trying every run of positions."""
+    found = []
+    for start in range(len(tags)):
+        for end in range(start + 1, len(tags) + 1):
+            letters, kinds = "".join(tag[0] for tag in tags[start:end]), {tag[2:] for tag in tags[start:end]}
+            whole = letters == ("S" if end - start == 1 else "B" + "I" * (end - start - 2) + "E")
+            if whole and len(kinds) == 1:
+                found.append(Span(start, end, kinds.pop()))
+    return found
+
+
+@given(st.lists(st.sampled_from(TAGS).filter(lambda tag: tag[0] != "M"), max_size=9))
+def test_the_strict_reading_takes_complete_entities_only(tags):
+    assert spans(tags, scheme="BIOES") == strict_spans(tags)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "expected"),
+    [
+        ("BIO", ["I-x", "B-x", "I-x", "I-y"], [(1, 3, "x")]),
+        ("IOB1", ["I-x", "B-x", "I-x", "I-y"], [(0, 1, "x"), (1, 3, "x"), (3, 4, "y")]),
+        ("IOE2", ["I-x", "E-x", "E-x", "I-y"], [(0, 2, "x"), (2, 3, "x")]),
+        ("BIOES", ["B-x", "O", "S-x", "I-x", "E-x"], [(2, 3, "x")]),
+        ("BMES", ["B", "M", "E", "M", "S"], [(0, 3, ""), (4, 5, "")]),
+        ("BILOU", ["B-x", "L-x", "U-y"], [(0, 2, "x"), (2, 3, "y")]),
+    ],
+)
+def test_strict_hand_cases(scheme, tags, expected):
+    assert spans(tags, scheme) == [Span(*span) for span in expected]
+
+
+def test_strict_scores_and_unknown_schemes():
+    gold, predicted = [["B-x", "E-x", "S-y"]], [["I-x", "E-x", "S-y"]]
+    assert evaluate(gold, predicted).f1 == 1
+    assert evaluate(gold, predicted, scheme="BIOES").f1 == pytest.approx(2 / 3)
+    with pytest.raises(ShapeError, match="scheme must be one of BIO"):
+        evaluate(gold, predicted, scheme="IOBX")
+    with pytest.raises(ShapeError, match="labels of scheme BIO must be O or have a position of B, I, got 'E-x'"):
+        spans(["E-x"], scheme="BIO")
