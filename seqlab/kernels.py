@@ -1,20 +1,23 @@
 """What every Numba kernel of seqlab shares: whether Numba is there, how to compile, how to use the cores.
 
 A kernel is a function `kernel(begin, end, *arrays)` that works on the rows `begin` … `end − 1` and writes into
-arrays given to it. It releases the GIL, so that `run` can give each core its share of rows on a plain Python
-thread. Numba's own parallel loops are not used: their OpenMP layer kills a forked DataLoader worker, and a row's
-result must not depend on the number of threads. The number of threads is `torch.get_num_threads()`.
+arrays given to it. It releases the GIL, so that `run` can share the rows out between plain Python threads. Numba's own
+parallel loops are not used: their OpenMP layer kills a forked DataLoader worker, and a row's result must not depend on
+the number of threads. The number of threads is `torch.get_num_threads()`.
 
 Only modules called `…_kernels` import Numba, and only when `enabled()` says that it is there and wanted:
 `SEQLAB_BACKEND=torch` in the environment, or `with use_backend("torch"):`, does without.
 """
 
 import contextlib
+import ctypes
 import functools
 import importlib.util
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -22,15 +25,24 @@ import torch
 
 from seqlab.errors import ConfigError
 
-__all__ = ["enabled", "jit", "run", "use_backend"]
+__all__ = ["enabled", "inlined", "jit", "run", "use_backend"]
 
 BACKENDS = ("auto", "numba", "torch", "triton")
-# A thread that has to wait for a busy core costs more than this many multiply-adds on one core.
-WORTH_A_THREAD = 20_000_000
+# To wake a helper takes about as long as this many multiply-adds.
+WORTH_A_THREAD = 1_500_000
+# Each thread's work comes in so many shares, and who is done first takes the next: a helper may come late.
+SHARES = 4
+
+# How a kernel is compiled, see `jit`.
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "fastmath": {"contract", "reassoc", "arcp", "nsz"},
+    "error_model": "numpy",
+}
 
 FROM_ENVIRONMENT = os.environ.get("SEQLAB_BACKEND", "auto")
 _chosen: ContextVar[str] = ContextVar("seqlab_backend", default=FROM_ENVIRONMENT)
-_pool: ThreadPoolExecutor | None = None
+_pool: "_Helpers | None" = None
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -78,12 +90,17 @@ def jit(function: Function) -> Function:
     """
     import numba
 
-    fastmath = {"contract", "reassoc", "arcp", "nsz"}
-    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **OPTIONS)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no folder to keep the machine code in: a read-only system
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return numba.njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+def inlined(function: Function) -> Function:
+    """Compile a kernel's inner function into its callers: for what a call would cost more than the work."""
+    import numba
+
+    return numba.njit(inline="always", **OPTIONS)(function)  # type: ignore[no-any-return]
 
 
 def run(kernel: Callable[..., None], rows: int, work: float, *arguments: Any) -> None:
@@ -91,7 +108,7 @@ def run(kernel: Callable[..., None], rows: int, work: float, *arguments: Any) ->
 
     Args:
         kernel: what `jit` made.
-        rows: number of rows, all of about the same work.
+        rows: number of rows, of about the same work or the longest first.
         work: rough number of multiply-adds in all; small work stays on this thread.
         arguments: handed on to each call.
     """
@@ -99,19 +116,72 @@ def run(kernel: Callable[..., None], rows: int, work: float, *arguments: Any) ->
     if threads == 1:
         kernel(0, rows, *arguments)
         return
-    bounds = [rows * part // threads for part in range(threads + 1)]
-    others = [_executor().submit(kernel, bounds[i], bounds[i + 1], *arguments) for i in range(1, threads)]
+    parts = min(rows, SHARES * threads)
+    shares = deque((rows * part // parts, rows * (part + 1) // parts) for part in range(parts))
+
+    def work_off() -> None:
+        while True:
+            try:
+                begin, end = shares.popleft()
+            except IndexError:
+                return
+            kernel(begin, end, *arguments)
+
+    others = _helpers().start(work_off, threads - 1)
     try:
-        kernel(bounds[0], bounds[1], *arguments)
+        work_off()
     finally:
         for other in others:
-            other.result()
+            if not other.cancel():  # one that has not begun yet is not needed any more
+                other.result()
 
 
-def _executor() -> ThreadPoolExecutor:
+class _Helpers:
+    """Threads that work beside the caller's thread.
+
+    Linux often wakes a thread on the processor of the one that wakes it, where it has to wait: the two then take turns
+    while another processor is idle. So the helpers are kept off the caller's processor.
+    """
+
+    def __init__(self) -> None:
+        self._threads: list[int] = []
+        self._placed: tuple[int, int] = (-1, 0)  # the processor they are kept off, and how many they were
+        self._executor = ThreadPoolExecutor(
+            os.cpu_count() or 1, "seqlab", initializer=lambda: self._threads.append(threading.get_native_id())
+        )
+
+    def start(self, function: Callable[[], None], threads: int) -> list[Future[None]]:
+        """Let `threads` helpers call the function."""
+        processor = _processor()
+        if processor is not None and (processor, len(self._threads)) != self._placed:
+            self._placed = (processor, len(self._threads))
+            others = os.sched_getaffinity(0) - {processor}
+            for thread in self._threads:
+                with contextlib.suppress(OSError):  # the set is empty, or not allowed any more
+                    os.sched_setaffinity(thread, others)
+        return [self._executor.submit(function) for _ in range(threads)]
+
+
+def _find_processor() -> Callable[[], int] | None:
+    try:
+        return ctypes.CDLL(None).sched_getcpu if hasattr(os, "sched_setaffinity") else None
+    except (AttributeError, OSError):
+        return None
+
+
+_processor_of = _find_processor()
+
+
+def _processor() -> int | None:
+    """Return the number of the processor that this thread runs on, or None where nobody can tell."""
+    number = -1 if _processor_of is None else _processor_of()
+    return None if number < 0 else number
+
+
+def _helpers() -> _Helpers:
     global _pool
     if _pool is None:
-        _pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="seqlab")
+        _pool = _Helpers()
     return _pool
 
 

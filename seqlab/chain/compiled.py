@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 
 # The kernels' `low`, `limit` and highest factor: see seqlab/chain/posterior_kernels.py.
 SETTINGS = {np.dtype(np.float32): (1e-4, 1e-28, 1e28), np.dtype(np.float64): (1e-30, 1e-290, 1e290)}
-VECTOR_BYTES = 64
+WIDTH = 8  # of `seqlab.vector_kernels`
 BLOCKS = 8
 BLOCK_ROWS = 1024
 
@@ -60,21 +60,27 @@ def laid_out(values: Tensor, dtype: torch.dtype) -> Tensor:
     return values if dense else values.contiguous()
 
 
-def padded(values: Floats, dtype: Any) -> Floats:
-    """Pad the last dimension with zeros to a whole number of vectors."""
-    multiple = VECTOR_BYTES // np.dtype(dtype).itemsize
-    width = -(-values.shape[-1] // multiple) * multiple
-    wide = np.zeros((*values.shape[:-1], width), dtype)
+def padded(values: Floats, dtype: Any, padding: float = 0.0) -> Floats:
+    """Pad the last dimension to a whole number of vectors."""
+    width = -(-values.shape[-1] // WIDTH) * WIDTH
+    wide = np.full((*values.shape[:-1], width), padding, dtype)
     wide[..., : values.shape[-1]] = values
     return wide
 
 
 def viterbi_moves(transitions: Floats, start: Floats, end: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return (K, P) transitions padded with −inf, their (K, K) transpose, start and end, for `best_paths`."""
-    K = len(start)
-    moves = padded(transitions, transitions.dtype)
-    moves[:, K:] = -np.inf
-    return moves, np.ascontiguousarray(transitions.T), np.ascontiguousarray(start), np.ascontiguousarray(end)
+    """Return transitions and their transpose, (K · P,) each, start and end, (P,), padded for `best_paths`.
+
+    Raises:
+        ShapeError: one holds NaN or +inf.
+    """
+    for name, part in (("transitions", transitions), ("start", start), ("end", end)):
+        if not part.max() < np.inf:  # one pass: NaN survives the maximum
+            raise ShapeError(f"{name} must hold no NaN and no +inf, got {part.max()}")
+    moves, into, first, last = (
+        padded(part, part.dtype, -np.inf).reshape(-1) for part in (transitions, transitions.T, start, end)
+    )
+    return moves, into, first, last
 
 
 class Moves(NamedTuple):
@@ -104,6 +110,10 @@ class Moves(NamedTuple):
         settings = np.array(SETTINGS[np.dtype(dtype)], dtype)
         both = (padded(matrix, dtype), padded(np.ascontiguousarray(matrix.T), dtype))
         return cls(matrix, *both, padded(first, dtype), padded(last, dtype), settings, tops[0], tops[1] + tops[2])
+
+    def flat(self) -> tuple[Floats, ...]:
+        """Return what the kernels take."""
+        return self.move.reshape(-1), self.back.reshape(-1), self.start, self.end, self.settings
 
     def tops(self, lengths: Ints) -> Floats:
         """Return what the kernels' log-partitions lack: (B,)."""
@@ -137,8 +147,8 @@ class CompiledPosterior:
         log_z, unsafe = np.empty(B), np.empty(B, np.bool_)
         kernels.run(
             row_posteriors, B, total * (K + 8) * P * 2, layout.flat, layout.first, layout.stride, sizes,
-            self._moves.move, self._moves.back, self._moves.start, self._moves.end, self._moves.settings, lines,
-            self._prefix.numpy(), self._ahead.numpy(), Layout.of(self.states).flat, log_z, unsafe,
+            *self._moves.flat(), lines, self._prefix.view(-1).numpy(), self._ahead.view(-1).numpy(),
+            Layout.of(self.states).flat, log_z, unsafe,
         )  # fmt: skip
         self.log_partition = torch.from_numpy(log_z + self._moves.tops(sizes))
         self._careful: EagerPosterior | None = None
@@ -176,14 +186,18 @@ class CompiledPosterior:
 
 
 def _outer_sums(before: Floats, after: Floats) -> Floats:
-    """Return beforeᵀ · after, (n, P) · (n, P) → (P, P), summed in float64 over blocks of rows.
+    """Return beforeᵀ · after, (n, P) · (n, P) → (P, P), the blocks' sums added up in float64.
 
-    A block is too small for a BLAS to wake its threads: on a busy machine they take far longer than the product.
+    No matrix product of a BLAS: on a busy machine it takes far longer to wake its threads than to multiply.
     """
-    joint = np.zeros((before.shape[1], after.shape[1]))
-    for begin in range(0, len(before), BLOCK_ROWS):
-        joint += before[begin : begin + BLOCK_ROWS].T @ after[begin : begin + BLOCK_ROWS]
-    return joint
+    from seqlab.chain.outer_kernels import outer_sums
+
+    (steps, P), blocks = before.shape, -(-len(before) // BLOCK_ROWS)
+    joint = np.zeros((blocks, P, P), before.dtype)
+    flat = (part.reshape(-1) for part in (before, after, joint))
+    kernels.run(outer_sums, blocks, 1.0 * steps * P * P, steps, P, BLOCK_ROWS, *flat)
+    total: Floats = joint.sum(axis=0, dtype=np.float64)
+    return total
 
 
 class PackedPosterior:
@@ -231,8 +245,8 @@ def packed_posterior(
     found.states = np.empty_like(emissions)
     kernels.run(
         row_posteriors, sizes.size, emissions.size * (K + 8) * 2, emissions.reshape(-1), found.first * K, K, sizes,
-        moves.move, moves.back, moves.start, moves.end, moves.settings, found.first, found.prefix, found.ahead,
-        found.states.reshape(-1), found.log_z, found.unsafe,
+        *moves.flat(), found.first, found.prefix.reshape(-1), found.ahead.reshape(-1), found.states.reshape(-1),
+        found.log_z, found.unsafe,
     )  # fmt: skip
     found.finish()
     return found
@@ -254,16 +268,17 @@ def packed_symbol_posterior(
     # Blocks of about equal numbers of steps, the same whatever the number of threads.
     bounds = np.searchsorted(np.cumsum(sizes), np.linspace(0, sizes.sum(), blocks + 1)[1:-1], side="right")
     bounds = np.concatenate([[0], bounds, [sizes.size]])
-    emitted, edges = np.zeros((blocks, M, K), table.dtype), np.zeros((blocks, 2, K), table.dtype)
+    P = weights.shape[1]
+    emitted, edges = np.zeros((blocks, M, P), table.dtype), np.zeros((blocks, 2, P), table.dtype)
     kernels.run(
-        symbol_posteriors, blocks, symbols.size * K * (K + 8) * 2, bounds, symbols, found.first, sizes, weights,
-        moves.move, moves.back, moves.start, moves.end, moves.settings, found.prefix, found.ahead, emitted, edges,
-        found.log_z, found.unsafe,
+        symbol_posteriors, blocks, symbols.size * K * (K + 8) * 2, bounds, symbols, found.first, sizes, weights.reshape(-1),
+        *moves.flat(), found.prefix.reshape(-1), found.ahead.reshape(-1), emitted.reshape(blocks, -1),
+        edges.reshape(blocks, -1), found.log_z, found.unsafe,
     )  # fmt: skip
     nonempty = np.flatnonzero(sizes)
     found.log_z[nonempty] += np.add.reduceat(largest[symbols], found.first[nonempty])
     found.finish()
-    found.emitted, found.edges = emitted.sum(axis=0).astype(np.float64), edges.sum(axis=0).astype(np.float64)
+    found.emitted, found.edges = (part[..., :K].sum(axis=0).astype(np.float64) for part in (emitted, edges))
     return found
 
 

@@ -5,7 +5,15 @@ from torch import Tensor
 
 from seqlab.errors import ShapeError
 
-__all__ = ["check_chain", "check_tags", "lengths_from_mask", "mask_from_lengths", "result_dtype", "reverse_rows"]
+__all__ = [
+    "check_chain",
+    "check_numbers",
+    "check_tags",
+    "lengths_from_mask",
+    "mask_from_lengths",
+    "result_dtype",
+    "reverse_rows",
+]
 
 
 def check_chain(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor | None) -> Tensor:
@@ -76,6 +84,23 @@ def check_tags(tags: Tensor, lengths: Tensor, num_steps: int, num_tags: int) -> 
         wrong = int(inside.min()) if int(inside.min()) < 0 else int(inside.max())
         raise ShapeError(f"tags must lie in 0 … {num_tags - 1}, got {wrong}")
     return inside
+
+
+def check_numbers(emissions: Tensor, lengths: Tensor) -> None:
+    """Refuse NaN and +inf in the (T, B, K) emissions within the rows' (B,) lengths.
+
+    Raises:
+        ShapeError: it names the first place.
+    """
+    # One cheap pass: whatever is not finite shows in the sum.
+    if torch.compiler.is_compiling() or bool(emissions.detach().sum().isfinite()):
+        return
+    padding = ~mask_from_lengths(lengths, emissions.size(0)).unsqueeze(2)
+    wrong = ~(emissions.detach() < float("inf")).masked_fill(padding, True)  # (T, B, K)
+    if bool(wrong.any()):
+        step, row, tag = wrong.nonzero()[0].tolist()
+        value = float(emissions[step, row, tag])
+        raise ShapeError(f"emissions must hold no NaN and no +inf, got {value} at step {step} of row {row}")
 
 
 def mask_from_lengths(lengths: Tensor, num_steps: int) -> Tensor:

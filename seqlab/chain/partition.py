@@ -7,7 +7,6 @@ Triton's interpreter only and must be called by name until they have been measur
 
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -203,10 +202,12 @@ class _LogLikelihood(torch.autograd.Function):
         dtype = result_dtype(emissions, transitions, start, end)
         values = laid_out(emissions, dtype)
         found = CompiledPosterior(values, transitions, start, end, lengths, dtype)
-        (T, B, _), layout, paths = values.shape, Layout.of(values), Layout.of(tags.unsqueeze(2))
+        B, layout, paths = values.size(1), Layout.of(values), Layout.of(tags.unsqueeze(2))
         score = torch.empty(B, dtype=torch.float64)
         parts = (part.detach().double().contiguous().numpy() for part in (transitions, start, end))
-        kernels.run(path_scores, B, T * B * 4, *layout, lengths.numpy(), *paths, *parts, score.numpy())
+        states = Layout.of(found.states if any(ctx.needs_input_grad) else found.states[:0]).flat
+        work = 200.0 * tags.numel()  # its memory lies far apart
+        kernels.run(path_scores, B, work, *layout, lengths.numpy(), *paths, *parts, states, score.numpy())
         ctx.dtypes = [part.dtype for part in (emissions, transitions, start, end)]
         ctx.found, ctx.tags, ctx.lengths = found, tags, lengths
         return torch.where(score == float("-inf"), score, score - found.log_partition)
@@ -215,19 +216,13 @@ class _LogLikelihood(torch.autograd.Function):
     @first_derivative_only
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         from seqlab.chain.compiled import Layout
-        from seqlab.chain.likelihood_kernels import gold_counts, likelihood_gradients
+        from seqlab.chain.likelihood_kernels import path_counts
 
-        found, sizes = ctx.found, ctx.lengths.numpy()
-        T, B, K = found.states.shape
-        layout, paths = Layout.of(found.states), Layout.of(ctx.tags.unsqueeze(2))
-        by_state = torch.empty_like(found.states)
-        weights = grad.detach().to(by_state.dtype).contiguous().numpy()
-        rows = (*layout, sizes, *paths, weights)
-        flat = Layout.of(by_state).flat
-        kernels.run(likelihood_gradients, B, T * B * K, *rows, T, K, flat)
-        pairs, first, last = np.zeros((K, K)), np.zeros(K), np.zeros(K)
-        gold_counts(0, B, flat, *rows[1:], pairs, first, last)
-        moves = torch.from_numpy(pairs) - found.moves(grad)
-        grads = (by_state, moves, torch.from_numpy(first), torch.from_numpy(last))
+        found, lengths = ctx.found, ctx.lengths  # its states are γ − 1{y_t = j} by now
+        by_state, moves, by_start, by_end = partition_gradients(found, lengths, -grad)
+        pairs = torch.zeros_like(moves)
+        paths = (*Layout.of(ctx.tags.unsqueeze(2)), grad.double().contiguous().numpy())
+        path_counts(0, lengths.numel(), lengths.numpy(), *paths, pairs.numpy())
+        grads = (by_state, moves + pairs, by_start, by_end)
         d_emissions, *d_moves = (g.to(d) for g, d in zip(grads, ctx.dtypes, strict=True))
         return d_emissions, None, *d_moves, None

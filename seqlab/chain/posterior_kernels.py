@@ -17,6 +17,7 @@ o_t stays above `limit`. Otherwise, or where a sum is 0 or not a number, the row
 computes it again with `seqlab.chain.eager`.
 
 Widths: K states are padded with zeros to P, a multiple of the vector width, so that inner loops have no remainder.
+Arrays of P numbers a line are passed flat, with the place where a line begins.
 """
 
 from typing import Any
@@ -24,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from seqlab.exp_kernels import fast_exp
-from seqlab.kernels import jit
+from seqlab.kernels import inlined, jit
+from seqlab.vector_kernels import WIDTH, add, fill, load, multiply, multiply_add, store, total
 
 __all__ = ["row_posteriors", "symbol_posteriors"]
 
@@ -33,134 +35,175 @@ LOW, LIMIT, HIGHEST = 0, 1, 2
 
 
 @jit
-def _weigh(scores: Any, at: int, stride: int, K: int, weights: Any) -> float:
-    """Fill weights (steps, P) with exp(score − largest of its step) and return the sum of the largest.
+def _weigh(scores: Any, at: int, stride: int, K: int, P: int, weights: Any) -> float:
+    """Fill weights (steps · P,) with exp(score − largest of its step) and return the sum of the largest.
 
     Step t's scores lie at `scores[at + t · stride]`.
     """
-    total = 0.0
-    for t in range(len(weights)):
-        row, emit = scores[at + t * stride : at + t * stride + K], weights[t]
+    total_largest, steps = 0.0, weights.size // P
+    for t in range(steps):
+        row, emit = scores[at + t * stride : at + t * stride + K], weights[t * P : (t + 1) * P]
         largest = row[0]
         for j in range(K):
             largest = max(largest, row[j])
-        total += largest
+        total_largest += largest
         for j in range(K):
-            emit[j] = fast_exp(row[j] - largest)
-        for j in range(K, emit.size):
-            emit[j] = 0
-    return total
+            emit[j] = row[j] - largest
+        for j in range(K, P):
+            emit[j] = -np.inf
+    for n in range(weights.size):
+        weights[n] = fast_exp(weights[n])
+    return total_largest
+
+
+@inlined
+def _columns(source: Any, at: int, matrix: Any, n: int, K: int, P: int) -> Any:
+    """Return the columns n … n + 7 of source[at : at + K] · matrix, in four sums that don't wait for each other."""
+    a = fill(source.dtype.type(0))
+    b, c, d, m = a, a, a, n
+    for i in range(at, at + K - 3, 4):
+        a = multiply_add(a, source[i], load(matrix, m))
+        b = multiply_add(b, source[i + 1], load(matrix, m + P))
+        c = multiply_add(c, source[i + 2], load(matrix, m + 2 * P))
+        d = multiply_add(d, source[i + 3], load(matrix, m + 3 * P))
+        m += 4 * P
+    for i in range(at + K - K % 4, at + K):
+        a = multiply_add(a, source[i], load(matrix, m))
+        m += P
+    return add(add(a, b), add(c, d))
+
+
+@inlined
+def _column_pair(source: Any, at: int, matrix: Any, n: int, K: int, P: int) -> Any:
+    """Return the columns n … n + 7 and n + 8 … n + 15, with half the reads of `source`."""
+    a = fill(source.dtype.type(0))
+    b, c, d, e, f, g, h, m = a, a, a, a, a, a, a, n
+    for i in range(at, at + K - 3, 4):
+        number = source[i]
+        a, e = multiply_add(a, number, load(matrix, m)), multiply_add(e, number, load(matrix, m + WIDTH))
+        number, m = source[i + 1], m + P
+        b, f = multiply_add(b, number, load(matrix, m)), multiply_add(f, number, load(matrix, m + WIDTH))
+        number, m = source[i + 2], m + P
+        c, g = multiply_add(c, number, load(matrix, m)), multiply_add(g, number, load(matrix, m + WIDTH))
+        number, m = source[i + 3], m + P
+        d, h = multiply_add(d, number, load(matrix, m)), multiply_add(h, number, load(matrix, m + WIDTH))
+        m += P
+    for i in range(at + K - K % 4, at + K):
+        number = source[i]
+        a, e = multiply_add(a, number, load(matrix, m)), multiply_add(e, number, load(matrix, m + WIDTH))
+        m += P
+    return add(add(a, b), add(c, d)), add(add(e, f), add(g, h))
+
+
+@inlined
+def _scale(values: Any, at: int, P: int, factor: Any) -> None:
+    spread = fill(factor)
+    for n in range(at, at + P, WIDTH):
+        store(values, n, multiply(load(values, n), spread))
 
 
 @jit
-def _product(row: Any, matrix: Any, out: Any) -> None:
-    """out = row · matrix; (K,) · (K, P) → (P,). Eight rows of the matrix at a time, so that `out` is met seldom."""
-    K, P = matrix.shape
-    zero = out.dtype.type(0)
-    for j in range(P):
-        out[j] = zero
-    i = 0
-    while i + 7 < K:
-        a, b, c, d = row[i], row[i + 1], row[i + 2], row[i + 3]
-        e, f, g, h = row[i + 4], row[i + 5], row[i + 6], row[i + 7]
-        for j in range(P):
-            early = a * matrix[i, j] + b * matrix[i + 1, j] + c * matrix[i + 2, j] + d * matrix[i + 3, j]
-            late = e * matrix[i + 4, j] + f * matrix[i + 5, j] + g * matrix[i + 6, j] + h * matrix[i + 7, j]
-            out[j] += early + late
-        i += 8
-    while i + 3 < K:
-        a, b, c, d = row[i], row[i + 1], row[i + 2], row[i + 3]
-        for j in range(P):
-            out[j] += a * matrix[i, j] + b * matrix[i + 1, j] + c * matrix[i + 2, j] + d * matrix[i + 3, j]
-        i += 4
-    while i < K:
-        a = row[i]
-        for j in range(P):
-            out[j] += a * matrix[i, j]
-        i += 1
+def _backward(
+    shown: Any, begin: int, L: int, weights: Any, back: Any, end: Any, K: int, low: Any, beta: Any, ahead: Any,
+    line: int, rescaled: Any,
+) -> None:  # fmt: skip
+    """Fill beta (L · P,) with β̂, ahead from its line `line` on with w ∘ β̂, and rescaled (L,) with r_t.
 
-
-@jit
-def _sum(values: Any) -> Any:
-    total = values.dtype.type(0)
-    for j in range(values.size):
-        total += values[j]
-    return total
-
-
-@jit
-def _forward(shown: Any, weights: Any, move: Any, start: Any, end: Any, low: Any, alpha: Any) -> Any:
-    """Fill alpha (L, P), where step t has the weights of line `shown[t]`; return log Σ of all paths, or NaN."""
-    L, P = alpha.shape
-    message = np.empty(P, alpha.dtype)
-    log_scale, product, high = 0.0, 1.0, alpha.dtype.type(1) / low
-    for t in range(L):
-        now, emit = alpha[t], weights[shown[t]]
-        if t == 0:
-            for j in range(P):
-                now[j] = start[j] * emit[j]
-        else:
-            _product(alpha[t - 1], move, message)
-            for j in range(P):
-                now[j] = message[j] * emit[j]
-        scale = _sum(now)
+    Step t has the weights of line `shown[begin + t]`.
+    """
+    P, one = end.size, end.dtype.type(1)
+    high, at, later = one / low, (L - 1) * P, (line + L - 1) * P
+    emit = shown[begin + L - 1] * P
+    for n in range(0, P, WIDTH):
+        store(beta, at + n, load(end, n))
+        store(ahead, later + n, multiply(load(end, n), load(weights, emit + n)))
+    rescaled[L - 1] = one
+    for t in range(L - 2, -1, -1):
+        at, now, later, emit = at - P, later - P, later, shown[begin + t] * P
+        sums, n = fill(end.dtype.type(0)), 0
+        while n + WIDTH < P:
+            left, right = _column_pair(ahead, later, back, n, K, P)
+            store(beta, at + n, left)
+            store(beta, at + n + WIDTH, right)
+            store(ahead, now + n, multiply(left, load(weights, emit + n)))
+            store(ahead, now + n + WIDTH, multiply(right, load(weights, emit + n + WIDTH)))
+            sums = add(sums, add(left, right))
+            n += 2 * WIDTH
+        if n < P:
+            left = _columns(ahead, later, back, n, K, P)
+            store(beta, at + n, left)
+            store(ahead, now + n, multiply(left, load(weights, emit + n)))
+            sums = add(sums, left)
+        scale, rescaled[t], later = total(sums), one, now
         if scale < low or scale > high:
-            inverse = alpha.dtype.type(1) / scale
-            for j in range(P):
-                now[j] *= inverse
+            rescaled[t] = one / scale
+            _scale(beta, at, P, rescaled[t])
+            _scale(ahead, now, P, rescaled[t])
+
+
+@jit
+def _forward(
+    shown: Any, begin: int, L: int, weights: Any, move: Any, start: Any, end: Any, K: int, low: Any, prefix: Any,
+    line: int,
+) -> Any:  # fmt: skip
+    """Fill prefix from its line `line` on with α̂; return log Σ of all paths, or NaN."""
+    P, one = start.size, start.dtype.type(1)
+    log_scale, product, high = 0.0, 1.0, one / low
+    now = before = line * P
+    for t in range(L):
+        emit, sums, n = shown[begin + t] * P, fill(start.dtype.type(0)), 0
+        if t == 0:
+            while n < P:
+                left = multiply(load(start, n), load(weights, emit + n))
+                store(prefix, now + n, left)
+                sums = add(sums, left)
+                n += WIDTH
+        while n + WIDTH < P:
+            left, right = _column_pair(prefix, before, move, n, K, P)
+            left = multiply(left, load(weights, emit + n))
+            right = multiply(right, load(weights, emit + n + WIDTH))
+            store(prefix, now + n, left)
+            store(prefix, now + n + WIDTH, right)
+            sums = add(sums, add(left, right))
+            n += 2 * WIDTH
+        if n < P:
+            left = multiply(_columns(prefix, before, move, n, K, P), load(weights, emit + n))
+            store(prefix, now + n, left)
+            sums = add(sums, left)
+        scale = total(sums)
+        if scale < low or scale > high:
+            _scale(prefix, now, P, one / scale)
             product *= scale
             if product < 1e-200 or product > 1e200:
                 log_scale += np.log(product)
                 product = 1.0
-    final, last = 0.0, alpha[L - 1]
+        before, now = now, now + P
+    final = 0.0
     for j in range(P):
-        final += last[j] * end[j]
+        final += prefix[before + j] * end[j]
     return log_scale + np.log(product) + np.log(final)
 
 
 @jit
-def _backward(shown: Any, weights: Any, back: Any, end: Any, low: Any, beta: Any, rescaled: Any) -> None:
-    """Fill beta (L, P) and rescaled (L,) = r_t."""
-    L, P = beta.shape
-    one, ahead = beta.dtype.type(1), np.empty(P, beta.dtype)
-    high = one / low
-    for j in range(P):
-        beta[L - 1, j] = end[j]
-    rescaled[L - 1] = one
-    for t in range(L - 1, 0, -1):
-        emit, now, before = weights[shown[t]], beta[t], beta[t - 1]
-        for j in range(P):
-            ahead[j] = emit[j] * now[j]
-        _product(ahead, back, before)
-        scale = _sum(before)
-        rescaled[t - 1] = one
-        if scale < low or scale > high:
-            inverse = one / scale
-            for j in range(P):
-                before[j] *= inverse
-            rescaled[t - 1] = inverse
-
-
-@jit
-def _combine(shown: Any, weights: Any, alpha: Any, beta: Any, rescaled: Any, settings: Any, gamma: Any) -> bool:
-    """Turn α̂ into α̂ r / o and β̂ into w ∘ β̂, the two factors of ξ, in place; fill gamma (steps, K).
+def _combine(
+    L: int, P: int, beta: Any, rescaled: Any, settings: Any, prefix: Any, line: int, gamma: Any
+) -> bool:  # fmt: skip
+    """Turn α̂ in `prefix` into α̂ r / o, a factor of ξ, in place; fill gamma (L · P,).
 
     Returns whether every o_t and factor is safe.
     """
-    L, P = alpha.shape
-    one, safe = alpha.dtype.type(1), True
+    one, zero, safe = rescaled.dtype.type(1), rescaled.dtype.type(0), True
     for t in range(L):
-        now, later, emit, posterior = alpha[t], beta[t], weights[shown[t]], gamma[t]
-        overlap = alpha.dtype.type(0)
-        for j in range(P):
-            overlap += now[j] * later[j]
+        now, at, sums = (line + t) * P, t * P, fill(zero)
+        for n in range(0, P, WIDTH):
+            both = multiply(load(prefix, now + n), load(beta, at + n))
+            store(gamma, at + n, both)
+            sums = add(sums, both)
+        overlap = total(sums)
         share = one / overlap
-        for j in range(posterior.size):
-            posterior[j] = now[j] * later[j] * share
         factor = rescaled[t] * share
-        for j in range(P):
-            now[j] *= factor
-            later[j] *= emit[j]
+        _scale(gamma, at, P, share)
+        _scale(prefix, now, P, factor)
         if not (overlap > settings[LIMIT] and factor < settings[HIGHEST]):
             safe = False
     return safe
@@ -180,40 +223,40 @@ def row_posteriors(
         first: (B,), where each row's first step begins in `scores`.
         stride: numbers from one step of a row to the next.
         lengths: (B,).
-        move: (K, P), E.
-        back: (K, P), its transpose.
+        move: (K · P,), E.
+        back: (K · P,), its transpose.
         start: (P,), exponentiated.
         end: (P,), exponentiated.
         settings: (3,), low, limit and the highest factor.
         lines: (B,), each row's first line in `prefix` and `ahead`.
-        prefix: (Σ lengths, P), receives α̂ r / o.
-        ahead: (Σ lengths, P), receives w ∘ β̂, 0 at a row's first step.
+        prefix: (Σ lengths · P,), receives α̂ r / o.
+        ahead: (Σ lengths · P,), receives w ∘ β̂, 0 at a row's first step.
         states: like `scores`, receives γ; what lies beyond a row's length is not touched.
         log_z: (B,), receives the log-partition without the tops.
         unsafe: (B,), receives whether paths may have been lost.
     """
-    K, P = move.shape
-    longest = 1
+    P, longest = start.size, 1
+    K = move.size // P
     for b in range(begin, stop):
         longest = max(longest, lengths[b])
-    weights, gamma = np.empty((longest, P), prefix.dtype), np.empty((longest, K), prefix.dtype)
-    rescaled, shown = np.empty(longest, prefix.dtype), np.arange(longest)
+    weights, beta = np.empty(longest * P, prefix.dtype), np.empty(longest * P, prefix.dtype)
+    gamma, rescaled = np.empty(longest * P, prefix.dtype), np.empty(longest, prefix.dtype)
+    shown = np.arange(longest)
     for b in range(begin, stop):
-        L, at = lengths[b], first[b]
+        L, at, line = lengths[b], first[b], lines[b]
         if L == 0:
             log_z[b], unsafe[b] = 0.0, False
             continue
-        alpha, beta = prefix[lines[b] : lines[b] + L], ahead[lines[b] : lines[b] + L]
-        total = _weigh(scores, at, stride, K, weights[:L])
-        log_z[b] = total + _forward(shown, weights, move, start, end, settings[LOW], alpha)
-        _backward(shown, weights, back, end, settings[LOW], beta, rescaled)
-        safe = _combine(shown, weights, alpha, beta, rescaled, settings, gamma)
-        beta[0] = 0
+        largest = _weigh(scores, at, stride, K, P, weights[: L * P])
+        log_z[b] = largest + _forward(shown, 0, L, weights, move, start, end, K, settings[LOW], prefix, line)
+        _backward(shown, 0, L, weights, back, end, K, settings[LOW], beta, ahead, line, rescaled)
+        safe = _combine(L, P, beta, rescaled, settings, prefix, line, gamma)
+        ahead[line * P : (line + 1) * P] = 0
         unsafe[b] = not (safe and np.isfinite(log_z[b]))
         for t in range(L):
-            out = states[at + t * stride : at + t * stride + K]
+            out, found = states[at + t * stride : at + t * stride + K], gamma[t * P : t * P + K]
             for j in range(K):
-                out[j] = gamma[t, j]
+                out[j] = found[j]
 
 
 @jit
@@ -232,40 +275,40 @@ def symbol_posteriors(
         symbols: (N,), the line of `table` that each step shows.
         first: (S,), each sequence's first step.
         lengths: (S,).
-        table: (M, P), each symbol's weights.
+        table: (M · P,), each symbol's weights.
         move, back, start, end, settings, prefix, ahead, log_z, unsafe: as in `row_posteriors`.
-        emitted: (blocks, M, K), receives each block's sum of γ by symbol.
-        edges: (blocks, 2, K), receives the sums of γ at the first and the last steps.
+        emitted: (blocks, M · P), receives each block's sum of γ by symbol.
+        edges: (blocks, 2 · P), receives the sums of γ at the first and the last steps.
     """
-    K = len(move)
+    P = start.size
+    K = move.size // P
     for c in range(begin, stop):
         longest = 1
         for b in range(bounds[c], bounds[c + 1]):
             longest = max(longest, lengths[b])
-        gamma, rescaled = np.empty((longest, K), prefix.dtype), np.empty(longest, prefix.dtype)
+        beta, gamma = np.empty(longest * P, prefix.dtype), np.empty(longest * P, prefix.dtype)
+        rescaled = np.empty(longest, prefix.dtype)
         for b in range(bounds[c], bounds[c + 1]):
             at, L = first[b], lengths[b]
             log_z[b], unsafe[b] = 0.0, False
             if L == 0:
                 continue
-            shown, alpha, beta = symbols[at : at + L], prefix[at : at + L], ahead[at : at + L]
-            log_z[b] = _forward(shown, table, move, start, end, settings[LOW], alpha)
-            _backward(shown, table, back, end, settings[LOW], beta, rescaled)
-            safe = _combine(shown, table, alpha, beta, rescaled, settings, gamma)
-            beta[0] = 0
+            log_z[b] = _forward(symbols, at, L, table, move, start, end, K, settings[LOW], prefix, at)
+            _backward(symbols, at, L, table, back, end, K, settings[LOW], beta, ahead, at, rescaled)
+            safe = _combine(L, P, beta, rescaled, settings, prefix, at, gamma)
+            ahead[at * P : (at + 1) * P] = 0
             unsafe[b] = not (safe and np.isfinite(log_z[b]))
             if not unsafe[b]:
-                _count(shown, gamma[:L], emitted[c], edges[c])
+                _count(symbols, at, L, P, gamma, emitted[c], edges[c])
 
 
 @jit
-def _count(shown: Any, gamma: Any, emitted: Any, edges: Any) -> None:
-    """Add each step's γ to its symbol's line, and the first's and last's to `edges`."""
-    L, K = gamma.shape
+def _count(shown: Any, begin: int, L: int, P: int, gamma: Any, emitted: Any, edges: Any) -> None:
+    """Add each step's γ to its symbol's line of emitted (M · P,), and the first's and last's to edges (2 · P,)."""
     for t in range(L):
-        line, posterior = emitted[shown[t]], gamma[t]
-        for j in range(K):
-            line[j] += posterior[j]
-    for j in range(K):
-        edges[0, j] += gamma[0, j]
-        edges[1, j] += gamma[L - 1, j]
+        line = shown[begin + t] * P
+        for n in range(0, P, WIDTH):
+            store(emitted, line + n, add(load(emitted, line + n), load(gamma, t * P + n)))
+    for j in range(P):
+        edges[j] += gamma[j]
+        edges[P + j] += gamma[(L - 1) * P + j]

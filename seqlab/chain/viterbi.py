@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seqlab import kernels
-from seqlab.chain.inputs import check_chain, mask_from_lengths, result_dtype
+from seqlab.chain.inputs import check_chain, check_numbers, mask_from_lengths, result_dtype
 from seqlab.errors import ShapeError
 
 __all__ = ["BestPath", "viterbi"]
@@ -49,7 +49,7 @@ def viterbi(
         The tags and scores, without gradient.
 
     Raises:
-        ShapeError: a shape, a dtype or a length is wrong, or a score is NaN.
+        ShapeError: a shape, a dtype or a length is wrong, or a score is NaN or +inf.
     """
     lengths = check_chain(emissions, transitions, start, end, lengths)
     dtype = result_dtype(emissions, transitions, start, end)
@@ -77,10 +77,18 @@ def eager_viterbi(
     final = deltas[(lengths - 1).clamp(min=0), :, rows] + end.double()  # (B, K)
     score, last = final.max(dim=1)  # (B,), (B,)
     score = score.masked_fill(lengths == 0, 0.0)
-    if bool(score.isnan().any()):
-        raise ShapeError(f"scores must not be NaN, got NaN in row {int(score.isnan().nonzero()[0])}")
+    _refuse_infinite(score, emissions, lengths)
     tags = _trace_back(deltas, moves, last, lengths, last_wins)
     return BestPath(tags.masked_fill(~mask_from_lengths(lengths, T), -1), score.to(dtype))
+
+
+def _refuse_infinite(score: Tensor, emissions: Tensor, lengths: Tensor) -> None:
+    """Refuse NaN and +inf, which show in the rows' scores."""
+    wrong = ~(score < float("inf"))  # (B,)
+    if bool(wrong.any()):
+        check_numbers(emissions, lengths)
+        row = int(wrong.nonzero()[0])
+        raise ShapeError(f"transitions, start and end must hold no NaN and no +inf: the score of row {row} is none")
 
 
 def _compiled(
@@ -100,8 +108,7 @@ def _compiled(
         best_paths, B, T * B * (K + 8) * K, *layout, nothing, layout.first, lengths.numpy(), *viterbi_moves(*scores),
         False, tags.numpy().reshape(-1), np.arange(B) * T, 1, score.numpy(),
     )  # fmt: skip
-    if bool(score.isnan().any()):
-        raise ShapeError(f"scores must not be NaN, got NaN in row {int(score.isnan().nonzero()[0])}")
+    _refuse_infinite(score, emissions, lengths)
     return BestPath(tags.T, score.to(dtype))
 
 

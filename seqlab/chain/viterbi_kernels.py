@@ -9,57 +9,86 @@ from typing import Any
 
 import numpy as np
 
-from seqlab.kernels import jit
+from seqlab.kernels import inlined, jit
+from seqlab.vector_kernels import WIDTH, add, equal_bits, fill, larger, largest, load, not_below_bits, store
 
 __all__ = ["best_paths"]
 
 STEPS_BETWEEN = 16
 
 
-@jit
-def _relax(delta: Any, moves: Any, out: Any) -> None:
-    """out(j) = max_i δ(i) + moves[i, j]; (K,), (K, P) → (P,)."""
-    K, P = moves.shape
-    a = delta[0]
-    for j in range(P):
-        out[j] = a + moves[0, j]
-    i = 1
-    while i + 3 < K:
-        a, b, c, d = delta[i], delta[i + 1], delta[i + 2], delta[i + 3]
-        for j in range(P):
-            x, y, z, w = a + moves[i, j], b + moves[i + 1, j], c + moves[i + 2, j], d + moves[i + 3, j]
-            early = x if x > y else y
-            late = z if z > w else w
-            best = early if early > late else late
-            out[j] = best if best > out[j] else out[j]
-        i += 4
-    while i < K:
-        a = delta[i]
-        for j in range(P):
-            x = a + moves[i, j]
-            out[j] = x if x > out[j] else out[j]
-        i += 1
+@inlined
+def _best_columns(delta: Any, at: int, moves: Any, n: int, K: int, P: int) -> Any:
+    """Return max_i δ(i) + moves[i, j] for the columns j = n … n + 7, in four maxima that don't wait for each other."""
+    a = fill(delta.dtype.type(-np.inf))
+    b, c, d, m = a, a, a, n
+    for i in range(at, at + K - 3, 4):
+        a = larger(add(fill(delta[i]), load(moves, m)), a)
+        b = larger(add(fill(delta[i + 1]), load(moves, m + P)), b)
+        c = larger(add(fill(delta[i + 2]), load(moves, m + 2 * P)), c)
+        d = larger(add(fill(delta[i + 3]), load(moves, m + 3 * P)), d)
+        m += 4 * P
+    for i in range(at + K - K % 4, at + K):
+        a = larger(add(fill(delta[i]), load(moves, m)), a)
+        m += P
+    return larger(larger(a, b), larger(c, d))
 
 
-@jit
-def _first_best(values: Any, added: Any) -> int:
-    """Return the first index of the largest values[i] + added[i]."""
-    best, found = values[0] + added[0], 0
-    for i in range(1, added.size):
-        value = values[i] + added[i]
-        if value > best:
-            best, found = value, i
-    return found
+@inlined
+def _best_column_pair(delta: Any, at: int, moves: Any, n: int, K: int, P: int) -> Any:
+    """Return the columns n … n + 7 and n + 8 … n + 15, with half the reads of `delta`."""
+    a = fill(delta.dtype.type(-np.inf))
+    b, c, d, m = a, a, a, n
+    for i in range(at, at + K - 1, 2):
+        first, second = fill(delta[i]), fill(delta[i + 1])
+        a, b = larger(add(first, load(moves, m)), a), larger(add(first, load(moves, m + WIDTH)), b)
+        m += P
+        c, d = larger(add(second, load(moves, m)), c), larger(add(second, load(moves, m + WIDTH)), d)
+        m += P
+    if K % 2 > 0:
+        first = fill(delta[at + K - 1])
+        a, b = larger(add(first, load(moves, m)), a), larger(add(first, load(moves, m + WIDTH)), b)
+    return larger(a, c), larger(b, d)
 
 
-@jit
-def _last_best(values: Any, added: Any) -> int:
-    """Return the last index of the largest values[i] + added[i]."""
-    best, found = values[0] + added[0], 0
-    for i in range(1, added.size):
-        value = values[i] + added[i]
-        if value >= best:
-            best, found = value, i
+@inlined
+def _relax(delta: Any, before: int, moves: Any, K: int, P: int, now: int) -> None:
+    """delta[now + j] = max_i delta[before + i] + moves[i, j]."""
+    for n in range(0, P - WIDTH, 2 * WIDTH):
+        left, right = _best_column_pair(delta, before, moves, n, K, P)
+        store(delta, now + n, left)
+        store(delta, now + n + WIDTH, right)
+    if P % (2 * WIDTH) > 0:
+        store(delta, now + P - WIDTH, _best_columns(delta, before, moves, P - WIDTH, K, P))
+
+
+@inlined
+def _best(values: Any, at: int, added: Any, line: int, K: int, P: int, last_wins: bool) -> int:
+    """Return the first, or the last, index of the largest values[at + i] + added[line + i]; both end in −inf."""
+    top = add(load(values, at), load(added, line))
+    for n in range(WIDTH, P, WIDTH):
+        top = larger(add(load(values, at + n), load(added, line + n)), top)
+    best, found = largest(top), 0
+    if best == -np.inf:
+        return K - 1 if last_wins else 0
+    if last_wins:
+        n = P - WIDTH
+        bits = equal_bits(add(load(values, at + n), load(added, line + n)), best)
+        while bits == 0 and n > 0:
+            n -= WIDTH
+            bits = equal_bits(add(load(values, at + n), load(added, line + n)), best)
+        found = n
+        while bits > 1:
+            bits, found = bits >> 1, found + 1
+    else:
+        n = 0
+        bits = equal_bits(add(load(values, at), load(added, line)), best)
+        while bits == 0 and n < P - WIDTH:
+            n += WIDTH
+            bits = equal_bits(add(load(values, at + n), load(added, line + n)), best)
+        found = n
+        while bits > 0 and bits & 1 == 0:
+            bits, found = bits >> 1, found + 1
     return found
 
 
@@ -79,53 +108,59 @@ def best_paths(
         shown: (N,), the line of `scores` that each step shows, or empty: the steps follow each other.
         shown_first: (B,), each row's first entry in `shown`.
         lengths: (B,).
-        moves: (K, P), transitions, padded with −inf.
-        into: (K, K), their transpose.
-        start: (K,).
-        end: (K,).
+        moves: (K · P,), transitions, each row padded with −inf to P, a multiple of 8.
+        into: (K · P,), their transpose, padded too.
+        start: (P,), padded with −inf.
+        end: (P,), padded with −inf.
         last_wins: among equal predecessors take the last instead of the first.
         out: flat, receives the states; row b's step t at `out[out_first[b] + t · out_stride]`.
         out_first: (B,).
         out_stride: numbers from one step of a row to the next.
-        best: (B,), float64, receives the paths' scores, 0 for an empty row.
+        best: (B,), float64, receives the paths' scores, 0 for an empty row, NaN where a score is NaN or +inf.
     """
-    K, P = moves.shape
-    longest = 1
+    P, longest = start.size, 1
+    K = moves.size // P
     for b in range(begin, stop):
         longest = max(longest, lengths[b])
-    deltas = np.empty((longest, P), moves.dtype)
+    deltas = np.empty(longest * P, moves.dtype)
     for b in range(begin, stop):
         L = lengths[b]
         if L == 0:
             best[b] = 0.0
             continue
+        wrong, infinite = 0, moves.dtype.type(np.inf)
         for t in range(L):
             at = shown[shown_first[b] + t] * stride if shown.size > 0 else first[b] + t * stride
-            emitted, delta = scores[at : at + K], deltas[t]
+            now = t * P
             if t == 0:
-                for j in range(K):
-                    delta[j] = start[j]
+                for n in range(0, P, WIDTH):
+                    store(deltas, n, load(start, n))
             else:
-                _relax(deltas[t - 1], moves, delta)
-            for j in range(K):
-                delta[j] += emitted[j]
+                _relax(deltas, now - P, moves, K, P, now)
+            for n in range(0, K - WIDTH + 1, WIDTH):
+                emitted = load(scores, at + n)
+                wrong |= not_below_bits(emitted, infinite)
+                store(deltas, now + n, add(load(deltas, now + n), emitted))
+            for n in range(K - K % WIDTH, K):
+                wrong |= not scores[at + n] < infinite
+                deltas[now + n] += scores[at + n]
             if t % STEPS_BETWEEN == 0:
-                top = delta[0]
-                for j in range(K):
-                    top = delta[j] if delta[j] > top else top
+                top = deltas[now]
+                for n in range(now, now + K):
+                    top = deltas[n] if deltas[n] > top else top
                 if top > -np.inf:
-                    for j in range(K):
-                        delta[j] -= top
-        tag = _first_best(deltas[L - 1], end)
+                    for n in range(now, now + K):
+                        deltas[n] -= top
+        tag = _best(deltas, (L - 1) * P, end, 0, K, P, False)
         total = float(end[tag])
         for t in range(L - 1, -1, -1):
             at = shown[shown_first[b] + t] * stride if shown.size > 0 else first[b] + t * stride
             out[out_first[b] + t * out_stride] = tag
             total += scores[at + tag]
             if t > 0:
-                before = _last_best(deltas[t - 1], into[tag]) if last_wins else _first_best(deltas[t - 1], into[tag])
-                total += into[tag, before]
+                before = _best(deltas, (t - 1) * P, into, tag * P, K, P, last_wins)
+                total += into[tag * P + before]
                 tag = before
             else:
                 total += start[tag]
-        best[b] = total
+        best[b] = total if wrong == 0 else np.nan

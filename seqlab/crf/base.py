@@ -7,7 +7,7 @@ from seqlab import chain
 from seqlab.crf.constraints import TransitionConstraints
 from seqlab.errors import ShapeError
 
-__all__ = ["REDUCTIONS", "TransitionModule", "check_numbers", "check_reduction", "reduced", "refuse_pathless"]
+__all__ = ["REDUCTIONS", "TransitionModule", "check_reduction", "reduced", "refuse_pathless"]
 
 REDUCTIONS = ("none", "sum", "mean", "token_mean")
 
@@ -109,23 +109,6 @@ def reduced(values: Tensor, lengths: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
         return values.mean()
     return values.sum() if reduction == "sum" else values.sum() / lengths.sum().clamp(min=1)
-
-
-def check_numbers(emissions: Tensor, lengths: Tensor) -> None:
-    """Refuse NaN and +inf in the (T, B, K) emissions within the rows' (B,) lengths.
-
-    Raises:
-        ShapeError: it names the first place.
-    """
-    # One cheap pass: whatever is not finite shows in the sum.
-    if torch.compiler.is_compiling() or bool(emissions.detach().sum().isfinite()):
-        return
-    padding = ~chain.mask_from_lengths(lengths, emissions.size(0)).unsqueeze(2)
-    wrong = ~(emissions.detach() < float("inf")).masked_fill(padding, True)  # (T, B, K)
-    if bool(wrong.any()):
-        step, row, tag = wrong.nonzero()[0].tolist()
-        value = float(emissions[step, row, tag])
-        raise ShapeError(f"emissions must hold no NaN and no +inf, got {value} at step {step} of row {row}")
 
 
 def refuse_pathless(log_scores: Tensor, lengths: Tensor) -> None:

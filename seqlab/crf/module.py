@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from seqlab import chain
-from seqlab.crf.base import TransitionModule, check_numbers, check_reduction, reduced, refuse_pathless
+from seqlab.chain.inputs import check_numbers
+from seqlab.crf.base import TransitionModule, check_reduction, reduced, refuse_pathless
 from seqlab.crf.constraints import TransitionConstraints
 from seqlab.crf.decoder import ViterbiDecoder
 from seqlab.errors import ShapeError
@@ -258,7 +259,6 @@ class CRF(TransitionModule):
     def _viterbi(self, emissions: Tensor, mask: Tensor | None) -> tuple[chain.BestPath, Tensor]:
         """Return the best paths, time first, and the (B,) lengths."""
         lengths = self._validate(emissions, mask)
-        check_numbers(self._time_first(emissions), lengths)
         best = chain.viterbi(self._time_first(emissions), *self.transition_scores(), lengths)
         refuse_pathless(best.score, lengths)
         return best, lengths

@@ -264,8 +264,23 @@ def test_bad_input(change, message):
 def test_nan_is_refused_by_viterbi():
     emissions, *rest = random_chain(3, 2, 2)
     emissions[1, 1, 0] = float("nan")
-    with pytest.raises(ShapeError, match="NaN in row 1"):
+    with pytest.raises(ShapeError, match="got nan at step 1 of row 1"):
         chain.viterbi(emissions, *rest)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("K", [3, 9, 20])
+def test_whatever_is_no_score_is_refused_by_viterbi_wherever_it_stands(K, wrong):
+    for place in range(K):
+        parts = random_chain(40, 2, K)
+        parts[0][17, 1, place] = wrong
+        with pytest.raises(ShapeError, match=r"at step 17 of row 1"):
+            chain.viterbi(*parts)
+        for number in (1, 2, 3):
+            parts = random_chain(2, 2, K)
+            parts[number][..., place] = wrong
+            with pytest.raises(ShapeError, match=r"must hold no NaN and no \+inf"):
+                chain.viterbi(*parts)
 
 
 @pytest.mark.parametrize(
