@@ -21,7 +21,6 @@ __all__ = [
     "Layout",
     "laid_out",
     "packed_posterior",
-    "packed_symbol_posterior",
     "packed_viterbi",
     "viterbi_moves",
 ]
@@ -98,18 +97,14 @@ class Moves(NamedTuple):
     @classmethod
     def of(cls, transitions: Floats, start: Floats, end: Floats, dtype: Any) -> "Moves":
         """Exponentiate in float64, less each part's largest score, then round to `dtype`."""
-        parts, tops = [], []
-        for scores in (transitions, start, end):
-            scores = scores.astype(np.float64)
-            top = scores.max()
-            top = 0.0 if top == -np.inf else top
-            with np.errstate(invalid="ignore"):  # +inf and NaN make the rows unsafe, and are named there
-                parts.append(np.exp(scores - top))
-            tops.append(float(top))
-        matrix, first, last = parts
+        from seqlab.chain.posterior_kernels import exponentiate
+
+        K, P = len(start), -(-len(start) // WIDTH) * WIDTH
+        matrix, tops = np.empty((K, K)), np.empty(3)
+        move, back, (first, last) = np.zeros((K, P), dtype), np.zeros((K, P), dtype), np.zeros((2, P), dtype)
+        exponentiate(transitions, start, end, matrix, move, back, first, last, tops)
         settings = np.array(SETTINGS[np.dtype(dtype)], dtype)
-        both = (padded(matrix, dtype), padded(np.ascontiguousarray(matrix.T), dtype))
-        return cls(matrix, *both, padded(first, dtype), padded(last, dtype), settings, tops[0], tops[1] + tops[2])
+        return cls(matrix, move, back, first, last, settings, float(tops[0]), float(tops[1] + tops[2]))
 
     def flat(self) -> tuple[Floats, ...]:
         """Return what the kernels take."""
@@ -138,7 +133,7 @@ class CompiledPosterior:
         sizes = lengths.numpy()
         T, B, K = values.shape
         layout = Layout.of(values)
-        pairs, first, last = (part.detach().double().numpy() for part in (transitions, start, end))
+        pairs, first, last = (part.detach().double().contiguous().numpy() for part in (transitions, start, end))
         self._moves = Moves.of(pairs, first, last, layout.flat.dtype)
         total, P = int(sizes.sum()), self._moves.move.shape[1]
         self.states = torch.empty_like(values) if total == T * B else torch.zeros_like(values)
@@ -168,14 +163,22 @@ class CompiledPosterior:
             for buffer in (self._prefix, self._ahead):
                 buffer[lines[row] : lines[row] + length] = 0
 
+    def weighted_states(self, weights: Tensor) -> Tensor:
+        """Return weights[b] · γ_t(j), (T, B, K)."""
+        same = _common(weights)
+        if same is None or self.states.numel() > 2**18:
+            return self.states * weights.to(self.states.dtype).unsqueeze(1)
+        # Where there is little to do torch would wake its threads for longer than numpy takes.
+        return torch.from_numpy(self.states.numpy() * self.states.numpy().dtype.type(same))
+
     def moves(self, weights: Tensor) -> Tensor:
         """Return Σ_b weights[b] Σ_t ξ_t as (K, K), float64."""
-        K = self.states.size(2)
+        K, same = self.states.size(2), _common(weights)
         before, after = self._prefix[:-1], self._ahead[1:]  # across two rows, ahead is 0
         if weights.numel() == 0 or not before.numel():
             return torch.zeros((K, K), dtype=torch.float64)
-        if bool((weights == weights[0]).all()):
-            joint = _outer_sums(before.numpy(), after.numpy()) * float(weights[0])
+        if same is not None:
+            joint = _outer_sums(before.numpy(), after.numpy()) * same
         else:
             each = weights.to(after.dtype).repeat_interleave(self._lengths)[1:]
             joint = _outer_sums(before.numpy(), (after * each.unsqueeze(1)).numpy())
@@ -183,6 +186,12 @@ class CompiledPosterior:
         if self._careful is not None:
             found += self._careful.moves(weights[self._rows])
         return found
+
+
+def _common(weights: Tensor) -> float | None:
+    """Return what all (B,) weights are, or None if they differ."""
+    values = weights.numpy()
+    return float(values[0]) if (values == values[:1]).all() and values.size else None
 
 
 def _outer_sums(before: Floats, after: Floats) -> Floats:
@@ -200,86 +209,70 @@ def _outer_sums(before: Floats, after: Floats) -> Floats:
     return total
 
 
-class PackedPosterior:
+class PackedPosterior(NamedTuple):
     """The kernels' result for sequences behind one another; the caller computes the unsafe ones again.
 
     Attributes:
         log_z: (S,).
         unsafe: (S,), bool; nothing of such a sequence is in `moves`, `emitted` and `edges`.
         states: (N, K), γ; for symbols empty.
-        emitted: (M, K), Σ γ by symbol.
+        emitted: (M, K), Σ γ by symbol; without symbols empty.
         edges: (2, K), Σ γ over first and last steps.
+        moves: (K, K), the expected moves, float64.
     """
 
-    def __init__(self, moves: Moves, sizes: Ints, dtype: Any) -> None:
-        steps, P = int(sizes.sum()), moves.move.shape[1]
-        self._moves, self.first = moves, np.cumsum(sizes) - sizes
-        self.sizes, self.log_z, self.unsafe = sizes, np.empty(sizes.size), np.empty(sizes.size, np.bool_)
-        self.prefix, self.ahead = np.empty((steps, P), dtype), np.empty((steps, P), dtype)
-        self.states = self.emitted = self.edges = np.empty(0)
-
-    def finish(self) -> None:
-        """Complete the log-partitions and drop what unsafe sequences left."""
-        self.log_z += self._moves.tops(self.sizes)
-        for sequence in self.unsafe.nonzero()[0]:
-            steps = slice(self.first[sequence], self.first[sequence] + self.sizes[sequence])
-            self.prefix[steps] = self.ahead[steps] = 0
-
-    def moves(self) -> Floats:
-        """Return the expected moves of all safe sequences, (K, K), float64."""
-        K = len(self._moves.matrix)
-        if len(self.prefix) < 2:
-            return np.zeros((K, K))
-        counts: Floats = _outer_sums(self.prefix[:-1], self.ahead[1:])[:K, :K] * self._moves.matrix
-        return counts
+    log_z: Floats
+    unsafe: NDArray[np.bool_]
+    states: Floats
+    emitted: Floats
+    edges: Floats
+    moves: Floats
 
 
 def packed_posterior(
-    emissions: Floats, transitions: Floats, start: Floats, end: Floats, sizes: Ints
+    symbols: Ints | None, scores: Floats, transitions: Floats, start: Floats, end: Floats, sizes: Ints
 ) -> PackedPosterior:
-    """Run forward–backward; arguments as in `seqlab.chain.packed.forward_backward`, checked."""
-    from seqlab.chain.posterior_kernels import row_posteriors
+    """Run forward–backward on packed sequences.
 
-    K, moves = emissions.shape[1], Moves.of(transitions, start, end, emissions.dtype)
-    found = PackedPosterior(moves, sizes, emissions.dtype)
-    found.states = np.empty_like(emissions)
-    kernels.run(
-        row_posteriors, sizes.size, emissions.size * (K + 8) * 2, emissions.reshape(-1), found.first * K, K, sizes,
-        *moves.flat(), found.first, found.prefix.reshape(-1), found.ahead.reshape(-1), found.states.reshape(-1),
-        found.log_z, found.unsafe,
-    )  # fmt: skip
-    found.finish()
-    return found
+    Arguments as in `seqlab.chain.packed`, checked: `scores` is (N, K) emissions, or with symbols (M, K), their table.
+    """
+    from seqlab.chain.posterior_kernels import packed_posteriors
 
-
-def packed_symbol_posterior(
-    symbols: Ints, table: Floats, transitions: Floats, start: Floats, end: Floats, sizes: Ints
-) -> PackedPosterior:
-    """Run forward–backward on symbols; arguments as in `seqlab.chain.packed.symbol_counts`, checked."""
-    from seqlab.chain.posterior_kernels import symbol_posteriors
-
-    (M, K), moves = table.shape, Moves.of(transitions, start, end, table.dtype)
-    found = PackedPosterior(moves, sizes, table.dtype)
-    largest = table.max(axis=1)
-    largest[largest == -np.inf] = 0.0
-    with np.errstate(invalid="ignore"):
-        weights = padded(np.exp(table - largest[:, None]), table.dtype)
+    dtype, K = scores.dtype, scores.shape[1]
+    moves = Moves.of(transitions, start, end, dtype)
+    P, first, steps = moves.start.size, np.cumsum(sizes) - sizes, int(sizes.sum())
     blocks = min(BLOCKS, sizes.size)
     # Blocks of about equal numbers of steps, the same whatever the number of threads.
-    bounds = np.searchsorted(np.cumsum(sizes), np.linspace(0, sizes.sum(), blocks + 1)[1:-1], side="right")
+    bounds = np.searchsorted(np.cumsum(sizes), np.linspace(0, steps, blocks + 1)[1:-1], side="right")
     bounds = np.concatenate([[0], bounds, [sizes.size]])
-    P = weights.shape[1]
-    emitted, edges = np.zeros((blocks, M, P), table.dtype), np.zeros((blocks, 2, P), table.dtype)
-    kernels.run(
-        symbol_posteriors, blocks, symbols.size * K * (K + 8) * 2, bounds, symbols, found.first, sizes, weights.reshape(-1),
-        *moves.flat(), found.prefix.reshape(-1), found.ahead.reshape(-1), emitted.reshape(blocks, -1),
-        edges.reshape(blocks, -1), found.log_z, found.unsafe,
-    )  # fmt: skip
-    nonempty = np.flatnonzero(sizes)
-    found.log_z[nonempty] += np.add.reduceat(largest[symbols], found.first[nonempty])
-    found.finish()
-    found.emitted, found.edges = (part[..., :K].sum(axis=0).astype(np.float64) for part in (emitted, edges))
-    return found
+    log_z, unsafe = np.zeros(sizes.size), np.zeros(sizes.size, np.bool_)
+    edges, joint = np.zeros((blocks, 2 * P), dtype), np.zeros((blocks, P * P), dtype)
+    shown, states, emitted, weights = np.empty(0, np.int64), np.empty(0, dtype), np.empty((blocks, 0), dtype), scores
+    if symbols is None:
+        states = np.empty(steps * K, dtype)
+    else:
+        largest = scores.max(axis=1)
+        largest[largest == -np.inf] = 0.0
+        with np.errstate(invalid="ignore"):
+            weights = padded(np.exp(scores - largest[:, None]), dtype)
+        shown, emitted = symbols, np.zeros((blocks, weights.size), dtype)
+    arrays = (weights.reshape(-1), shown, first, sizes, *moves.flat(), states, emitted, edges, joint, log_z, unsafe)
+    kernels.run(packed_posteriors, blocks, steps * K * (K + 8) * 2, bounds, unsafe.copy(), *arrays)
+    if unsafe.any():  # once more without them, where they have left their mark on a block's sums
+        for block in range(blocks):
+            if unsafe[bounds[block] : bounds[block + 1]].any():
+                emitted[block], edges[block], joint[block] = 0, 0, 0
+                packed_posteriors(block, block + 1, bounds, unsafe.copy(), *arrays)
+    if symbols is not None:
+        nonempty = np.flatnonzero(sizes)
+        log_z[nonempty] += np.add.reduceat(largest[symbols], first[nonempty])
+    expected = joint.sum(axis=0, dtype=np.float64).reshape(P, P)[:K, :K] * moves.matrix
+    shapes = ((blocks, -1, P), (blocks, 2, P))
+    emitted, edges = (
+        part.reshape(shape)[..., :K].sum(axis=0, dtype=np.float64)
+        for part, shape in zip((emitted, edges), shapes, strict=True)
+    )
+    return PackedPosterior(log_z + moves.tops(sizes), unsafe, states.reshape(-1, K), emitted, edges, expected)
 
 
 def packed_viterbi(

@@ -45,6 +45,10 @@ class EagerPosterior:
         self.log_partition = log_z
         self.states = states.masked_fill(~mask.unsqueeze(2), 0.0)
 
+    def weighted_states(self, weights: Tensor) -> Tensor:
+        """Return weights[b] · γ_t(j), (T, B, K)."""
+        return self.states * weights.to(self.states.dtype).unsqueeze(1)
+
     def moves(self, weights: Tensor) -> Tensor:
         """Return Σ_b weights[b] Σ_t ξ_t(i, j) as (K, K), where ξ_t joins prefix_t(i), the move and suffix_{t+1}(j)."""
         T, _, K = self.states.shape

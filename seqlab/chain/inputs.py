@@ -8,6 +8,7 @@ from seqlab.errors import ShapeError
 __all__ = [
     "check_chain",
     "check_numbers",
+    "check_tag_shape",
     "check_tags",
     "lengths_from_mask",
     "mask_from_lengths",
@@ -58,6 +59,14 @@ def check_chain(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tens
     return lengths.to(device=emissions.device, dtype=torch.int64)
 
 
+def check_tag_shape(tags: Tensor, lengths: Tensor, num_steps: int) -> None:
+    """Raise a ShapeError unless `tags` are (T, B) integers."""
+    if tuple(tags.shape) != (num_steps, lengths.numel()):
+        raise ShapeError(f"tags must have shape {(num_steps, lengths.numel())}, got {tuple(tags.shape)}")
+    if tags.is_floating_point() or tags.dtype == torch.bool:
+        raise ShapeError(f"tags must be integers, got {tags.dtype}")
+
+
 def check_tags(tags: Tensor, lengths: Tensor, num_steps: int, num_tags: int) -> Tensor:
     """Check the tags of the valid steps and return all of them with 0 in the padding.
 
@@ -73,10 +82,7 @@ def check_tags(tags: Tensor, lengths: Tensor, num_steps: int, num_tags: int) -> 
     Raises:
         ShapeError: the shape or dtype is wrong, or a tag is out of range.
     """
-    if tuple(tags.shape) != (num_steps, lengths.numel()):
-        raise ShapeError(f"tags must have shape {(num_steps, lengths.numel())}, got {tuple(tags.shape)}")
-    if tags.is_floating_point() or tags.dtype == torch.bool:
-        raise ShapeError(f"tags must be integers, got {tags.dtype}")
+    check_tag_shape(tags, lengths, num_steps)
     inside = tags.long().masked_fill(~mask_from_lengths(lengths, num_steps), 0)  # (T, B)
     if torch.compiler.is_compiling():
         return inside

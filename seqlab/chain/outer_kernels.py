@@ -10,7 +10,7 @@ from typing import Any
 from seqlab.kernels import inlined, jit
 from seqlab.vector_kernels import WIDTH, add, fill, load, multiply_add, store
 
-__all__ = ["outer_sums"]
+__all__ = ["add_outer_sums", "outer_sums"]
 
 PIECE = 64  # steps
 
@@ -54,6 +54,19 @@ def _four_by_one(before: Any, after: Any, begin: int, stop: int, P: int, i: int,
 
 
 @jit
+def add_outer_sums(before: Any, after: Any, begin: int, stop: int, P: int, joint: Any, out: int) -> None:
+    """Add the sum over the numbers begin … stop − 1 of both arrays to the P · P numbers of `joint` at `out`."""
+    for first in range(begin, stop, PIECE * P):
+        last = min(first + PIECE * P, stop)
+        for i in range(0, P, 4):
+            line = out + i * P
+            for n in range(0, P - WIDTH, 2 * WIDTH):
+                _four_by_two(before, after, first, last, P, i, n, joint, line + n)
+            if P % (2 * WIDTH) > 0:
+                _four_by_one(before, after, first, last, P, i, P - WIDTH, joint, line + P - WIDTH)
+
+
+@jit
 def outer_sums(begin: int, stop: int, steps: int, P: int, size: int, before: Any, after: Any, joint: Any) -> None:
     """Add block c's sum to joint (blocks · P · P,) for the blocks begin … stop − 1.
 
@@ -68,11 +81,4 @@ def outer_sums(begin: int, stop: int, steps: int, P: int, size: int, before: Any
         joint: receives the sums.
     """
     for c in range(begin, stop):
-        for first in range(c * size, min((c + 1) * size, steps), PIECE):
-            last = min(first + PIECE, min((c + 1) * size, steps))
-            for i in range(0, P, 4):
-                out = (c * P + i) * P
-                for n in range(0, P - WIDTH, 2 * WIDTH):
-                    _four_by_two(before, after, first * P, last * P, P, i, n, joint, out + n)
-                if P % (2 * WIDTH) > 0:
-                    _four_by_one(before, after, first * P, last * P, P, i, P - WIDTH, joint, out + P - WIDTH)
+        add_outer_sums(before, after, c * size * P, min((c + 1) * size, steps) * P, P, joint, c * P * P)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqlab import kernels
-from seqlab.chain.compiled import packed_posterior, packed_symbol_posterior, packed_viterbi
+from seqlab.chain.compiled import packed_posterior, packed_viterbi
 from seqlab.chain.inputs import mask_from_lengths
 from seqlab.chain.partition import ExpectedCounts, expected_counts
 from seqlab.chain.viterbi import eager_viterbi
@@ -104,8 +104,8 @@ def forward_backward(
     """
     scores = _Scores.of(emissions, transitions, start, end, sizes)
     if kernels.enabled() and scores.emissions.size:
-        found = packed_posterior(*scores)
-        log_z, states, moves = found.log_z, found.states, found.moves()
+        found = packed_posterior(None, *scores)
+        log_z, states, moves = found.log_z, found.states, found.moves
         rest = found.unsafe
     else:
         log_z, states = np.zeros(scores.sizes.size), np.zeros_like(scores.emissions)
@@ -137,8 +137,8 @@ def symbol_counts(
     symbols = _checked_symbols(symbols, table)
     scores = _Scores.of(table, transitions, start, end, sizes, steps=symbols.size)
     if kernels.enabled() and symbols.size:
-        found = packed_symbol_posterior(symbols, *scores)
-        log_z, moves, emitted = found.log_z, found.moves(), found.emitted
+        found = packed_posterior(symbols, *scores)
+        log_z, moves, emitted = found.log_z, found.moves, found.emitted
         starts, ends, rest = found.edges[0], found.edges[1], found.unsafe
     else:
         log_z, moves, emitted = np.zeros(scores.sizes.size), np.zeros(scores.transitions.shape), np.zeros(table.shape)

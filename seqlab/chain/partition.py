@@ -7,6 +7,7 @@ Triton's interpreter only and must be called by name until they have been measur
 
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from seqlab import kernels
 from seqlab.chain import operators
 from seqlab.chain.doubles import Doubles
 from seqlab.chain.eager import EagerPosterior, eager_log_partition
-from seqlab.chain.inputs import check_chain, check_tags, result_dtype
+from seqlab.chain.inputs import check_chain, check_tag_shape, check_tags, result_dtype
 from seqlab.chain.score import path_score
 from seqlab.derivatives import first_derivative_only
 
@@ -102,8 +103,8 @@ def log_likelihood(
         score = path_score(emissions, tags, *scores, lengths)
         log_z = log_partition(emissions, *scores, lengths)
         return torch.where(score == float("-inf"), score, score - log_z)
-    tags = check_tags(tags, lengths, emissions.size(0), emissions.size(2))
-    result: Tensor = _LogLikelihood.apply(emissions, tags, *scores, lengths)  # type: ignore[no-untyped-call]
+    check_tag_shape(tags, lengths, emissions.size(0))
+    result: Tensor = _LogLikelihood.apply(emissions, tags.long(), *scores, lengths)  # type: ignore[no-untyped-call]
     return result.to(dtype)
 
 
@@ -144,6 +145,10 @@ class Posterior(Protocol):
     log_partition: Tensor  # (B,), float64
     states: Tensor  # (T, B, K): γ_t(j)
 
+    def weighted_states(self, weights: Tensor) -> Tensor:
+        """Return weights[b] · γ_t(j), (T, B, K)."""
+        ...
+
     def moves(self, weights: Tensor) -> Tensor:
         """Return Σ_b weights[b] Σ_t ξ_t(i, j), (K, K)."""
         ...
@@ -162,7 +167,7 @@ def posterior(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor
 
 def partition_gradients(found: Posterior, lengths: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of Σ_b grad[b] · log Z_b by emissions, transitions, start and end."""
-    by_state = found.states * grad.to(found.states.dtype).unsqueeze(1)  # (T, B, K)
+    by_state = found.weighted_states(grad)  # (T, B, K)
     last = (lengths - 1).clamp(min=0)
     rows = torch.arange(last.numel(), device=last.device)
     return by_state, found.moves(grad), by_state[0].sum(dim=0), by_state[last, rows].sum(dim=0)
@@ -202,27 +207,28 @@ class _LogLikelihood(torch.autograd.Function):
         dtype = result_dtype(emissions, transitions, start, end)
         values = laid_out(emissions, dtype)
         found = CompiledPosterior(values, transitions, start, end, lengths, dtype)
-        B, layout, paths = values.size(1), Layout.of(values), Layout.of(tags.unsqueeze(2))
-        score = torch.empty(B, dtype=torch.float64)
+        (T, B, K), sizes, paths = values.shape, lengths.numpy(), Layout.of(tags.unsqueeze(2))
+        score = np.empty(B)
         parts = (part.detach().double().contiguous().numpy() for part in (transitions, start, end))
         states = Layout.of(found.states if any(ctx.needs_input_grad) else found.states[:0]).flat
         work = 200.0 * tags.numel()  # its memory lies far apart
-        kernels.run(path_scores, B, work, *layout, lengths.numpy(), *paths, *parts, states, score.numpy())
+        kernels.run(path_scores, B, work, *Layout.of(values), sizes, *paths, *parts, states, score)
+        if np.isnan(score).any():
+            check_tags(tags, lengths, T, K)
         ctx.dtypes = [part.dtype for part in (emissions, transitions, start, end)]
-        ctx.found, ctx.tags, ctx.lengths = found, tags, lengths
-        return torch.where(score == float("-inf"), score, score - found.log_partition)
+        ctx.found, ctx.paths, ctx.lengths = found, paths, lengths
+        log_z = found.log_partition.numpy()
+        return torch.from_numpy(np.subtract(score, log_z, out=score, where=score > -np.inf))
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from seqlab.chain.compiled import Layout
         from seqlab.chain.likelihood_kernels import path_counts
 
         found, lengths = ctx.found, ctx.lengths  # its states are γ − 1{y_t = j} by now
         by_state, moves, by_start, by_end = partition_gradients(found, lengths, -grad)
-        pairs = torch.zeros_like(moves)
-        paths = (*Layout.of(ctx.tags.unsqueeze(2)), grad.double().contiguous().numpy())
-        path_counts(0, lengths.numel(), lengths.numpy(), *paths, pairs.numpy())
-        grads = (by_state, moves + pairs, by_start, by_end)
+        paths = (*ctx.paths, grad.double().contiguous().numpy(), moves.numpy())
+        path_counts(0, lengths.numel(), lengths.numpy(), *paths)
+        grads = (by_state, moves, by_start, by_end)
         d_emissions, *d_moves = (g.to(d) for g, d in zip(grads, ctx.dtypes, strict=True))
         return d_emissions, None, *d_moves, None

@@ -24,14 +24,50 @@ from typing import Any
 
 import numpy as np
 
+from seqlab.chain.outer_kernels import add_outer_sums
 from seqlab.exp_kernels import fast_exp
 from seqlab.kernels import inlined, jit
 from seqlab.vector_kernels import WIDTH, add, fill, load, multiply, multiply_add, store, total
 
-__all__ = ["row_posteriors", "symbol_posteriors"]
+__all__ = ["exponentiate", "packed_posteriors", "row_posteriors"]
 
 # Fields of `settings`: see `seqlab.chain.compiled`.
 LOW, LIMIT, HIGHEST = 0, 1, 2
+CHUNK = 256  # steps
+
+
+@jit
+def exponentiate(
+    transitions: Any, start: Any, end: Any, matrix: Any, move: Any, back: Any, first: Any, last: Any, tops: Any
+) -> None:
+    """Exponentiate a chain's scores less the largest of each of the three; what is −inf throughout becomes NaN or 0.
+
+    Args:
+        transitions: (K, K), any floats.
+        start: (K,).
+        end: (K,).
+        matrix: (K, K), float64, receives E.
+        move: (K, P), receives E.
+        back: (K, P), receives its transpose.
+        first: (P,), receives exp(start − its largest).
+        last: (P,), receives exp(end − its largest).
+        tops: (3,), receives the largest scores, 0 for −inf.
+    """
+    K = len(start)
+    for n in range(3):
+        tops[n] = -np.inf
+    for i in range(K):
+        tops[1], tops[2] = max(tops[1], start[i]), max(tops[2], end[i])
+        for j in range(K):
+            tops[0] = max(tops[0], transitions[i, j])
+    for n in range(3):
+        tops[n] = 0.0 if tops[n] == -np.inf else tops[n]
+    for i in range(K):
+        first[i], last[i] = np.exp(np.float64(start[i]) - tops[1]), np.exp(np.float64(end[i]) - tops[2])
+        for j in range(K):
+            matrix[i, j] = np.exp(np.float64(transitions[i, j]) - tops[0])
+            move[i, j] = matrix[i, j]
+            back[j, i] = matrix[i, j]
 
 
 @jit
@@ -104,23 +140,23 @@ def _scale(values: Any, at: int, P: int, factor: Any) -> None:
 
 @jit
 def _backward(
-    shown: Any, begin: int, L: int, weights: Any, back: Any, end: Any, K: int, low: Any, beta: Any, ahead: Any,
-    line: int, rescaled: Any,
+    shown: Any, begin: int, L: int, weights: Any, back: Any, last: Any, last_rescaled: Any, K: int, low: Any,
+    beta: Any, ahead: Any, line: int, rescaled: Any,
 ) -> None:  # fmt: skip
     """Fill beta (L · P,) with β̂, ahead from its line `line` on with w ∘ β̂, and rescaled (L,) with r_t.
 
-    Step t has the weights of line `shown[begin + t]`.
+    Step t has the weights of line `shown[begin + t]`; β̂ and r of the last step are given.
     """
-    P, one = end.size, end.dtype.type(1)
+    P, one = last.size, last.dtype.type(1)
     high, at, later = one / low, (L - 1) * P, (line + L - 1) * P
     emit = shown[begin + L - 1] * P
     for n in range(0, P, WIDTH):
-        store(beta, at + n, load(end, n))
-        store(ahead, later + n, multiply(load(end, n), load(weights, emit + n)))
-    rescaled[L - 1] = one
+        store(beta, at + n, load(last, n))
+        store(ahead, later + n, multiply(load(last, n), load(weights, emit + n)))
+    rescaled[L - 1] = last_rescaled
     for t in range(L - 2, -1, -1):
-        at, now, later, emit = at - P, later - P, later, shown[begin + t] * P
-        sums, n = fill(end.dtype.type(0)), 0
+        at, now, emit = at - P, later - P, shown[begin + t] * P
+        sums, n = fill(last.dtype.type(0)), 0
         while n + WIDTH < P:
             left, right = _column_pair(ahead, later, back, n, K, P)
             store(beta, at + n, left)
@@ -142,17 +178,34 @@ def _backward(
 
 
 @jit
+def _backward_once(ahead: Any, back: Any, K: int, low: Any, before: Any) -> Any:
+    """Fill before (P,) with β̂ of the step before that of the first line of `ahead`; return its r."""
+    P, one, sums = before.size, before.dtype.type(1), fill(before.dtype.type(0))
+    for n in range(0, P, WIDTH):
+        column = _columns(ahead, 0, back, n, K, P)
+        store(before, n, column)
+        sums = add(sums, column)
+    scale = total(sums)
+    if scale < low or scale > one / low:
+        _scale(before, 0, P, one / scale)
+        return one / scale
+    return one
+
+
+@jit
 def _forward(
-    shown: Any, begin: int, L: int, weights: Any, move: Any, start: Any, end: Any, K: int, low: Any, prefix: Any,
-    line: int,
-) -> Any:  # fmt: skip
-    """Fill prefix from its line `line` on with α̂; return log Σ of all paths, or NaN."""
+    shown: Any, begin: int, L: int, weights: Any, move: Any, start: Any, begins: bool, K: int, low: Any, prefix: Any,
+    line: int, scales: Any,
+) -> None:  # fmt: skip
+    """Fill prefix from its line `line` on with α̂; the line before holds the α̂ before, unless the sequence `begins`.
+
+    What α̂ is scaled by is kept in scales (2,): a logarithm and a factor that is still to be taken of.
+    """
     P, one = start.size, start.dtype.type(1)
-    log_scale, product, high = 0.0, 1.0, one / low
-    now = before = line * P
+    high, now = one / low, line * P
     for t in range(L):
-        emit, sums, n = shown[begin + t] * P, fill(start.dtype.type(0)), 0
-        if t == 0:
+        before, emit, sums, n = now - P, shown[begin + t] * P, fill(start.dtype.type(0)), 0
+        if begins and t == 0:
             while n < P:
                 left = multiply(load(start, n), load(weights, emit + n))
                 store(prefix, now + n, left)
@@ -173,21 +226,24 @@ def _forward(
         scale = total(sums)
         if scale < low or scale > high:
             _scale(prefix, now, P, one / scale)
-            product *= scale
-            if product < 1e-200 or product > 1e200:
-                log_scale += np.log(product)
-                product = 1.0
-        before, now = now, now + P
-    final = 0.0
-    for j in range(P):
-        final += prefix[before + j] * end[j]
-    return log_scale + np.log(product) + np.log(final)
+            scales[1] *= scale
+            if scales[1] < 1e-200 or scales[1] > 1e200:
+                scales[0] += np.log(scales[1])
+                scales[1] = 1.0
+        now += P
 
 
 @jit
-def _combine(
-    L: int, P: int, beta: Any, rescaled: Any, settings: Any, prefix: Any, line: int, gamma: Any
-) -> bool:  # fmt: skip
+def _log_sum(prefix: Any, line: int, end: Any, scales: Any) -> Any:
+    """Return log Σ of all paths from the last line of α̂, or NaN."""
+    final = 0.0
+    for j in range(end.size):
+        final += prefix[line * end.size + j] * end[j]
+    return scales[0] + np.log(scales[1]) + np.log(final)
+
+
+@jit
+def _combine(L: int, P: int, beta: Any, rescaled: Any, settings: Any, prefix: Any, line: int, gamma: Any) -> bool:
     """Turn α̂ in `prefix` into α̂ r / o, a factor of ξ, in place; fill gamma (L · P,).
 
     Returns whether every o_t and factor is safe.
@@ -209,12 +265,27 @@ def _combine(
     return safe
 
 
+@inlined
+def _copy(source: Any, at: int, size: int, target: Any, to: int) -> None:
+    for j in range(size):
+        target[to + j] = source[at + j]
+
+
+@inlined
+def _count(shown: Any, begin: int, L: int, P: int, gamma: Any, emitted: Any) -> None:
+    """Add each step's γ to its symbol's line of emitted (M · P,)."""
+    for t in range(L):
+        line = shown[begin + t] * P
+        for n in range(0, P, WIDTH):
+            store(emitted, line + n, add(load(emitted, line + n), load(gamma, t * P + n)))
+
+
 @jit
 def row_posteriors(
     begin: int, stop: int, scores: Any, first: Any, stride: int, lengths: Any, move: Any, back: Any, start: Any,
     end: Any, settings: Any, lines: Any, prefix: Any, ahead: Any, states: Any, log_z: Any, unsafe: Any,
 ) -> None:  # fmt: skip
-    """Compute the rows begin … stop − 1.
+    """Compute the rows begin … stop − 1, and keep both factors of ξ.
 
     Args:
         begin: first row.
@@ -235,80 +306,107 @@ def row_posteriors(
         log_z: (B,), receives the log-partition without the tops.
         unsafe: (B,), receives whether paths may have been lost.
     """
-    P, longest = start.size, 1
-    K = move.size // P
+    P, longest, one = start.size, 1, start.dtype.type(1)
+    K, low = move.size // P, settings[LOW]
     for b in range(begin, stop):
         longest = max(longest, lengths[b])
     weights, beta = np.empty(longest * P, prefix.dtype), np.empty(longest * P, prefix.dtype)
     gamma, rescaled = np.empty(longest * P, prefix.dtype), np.empty(longest, prefix.dtype)
-    shown = np.arange(longest)
+    shown, scales = np.arange(longest), np.empty(2)
     for b in range(begin, stop):
         L, at, line = lengths[b], first[b], lines[b]
         if L == 0:
             log_z[b], unsafe[b] = 0.0, False
             continue
+        scales[0], scales[1] = 0.0, 1.0
         largest = _weigh(scores, at, stride, K, P, weights[: L * P])
-        log_z[b] = largest + _forward(shown, 0, L, weights, move, start, end, K, settings[LOW], prefix, line)
-        _backward(shown, 0, L, weights, back, end, K, settings[LOW], beta, ahead, line, rescaled)
+        _backward(shown, 0, L, weights, back, end, one, K, low, beta, ahead, line, rescaled)
+        _forward(shown, 0, L, weights, move, start, True, K, low, prefix, line, scales)
+        log_z[b] = largest + _log_sum(prefix, line + L - 1, end, scales)
         safe = _combine(L, P, beta, rescaled, settings, prefix, line, gamma)
         ahead[line * P : (line + 1) * P] = 0
         unsafe[b] = not (safe and np.isfinite(log_z[b]))
         for t in range(L):
-            out, found = states[at + t * stride : at + t * stride + K], gamma[t * P : t * P + K]
-            for j in range(K):
-                out[j] = found[j]
+            _copy(gamma, t * P, K, states, at + t * stride)
 
 
 @jit
-def symbol_posteriors(
-    begin: int, stop: int, bounds: Any, symbols: Any, first: Any, lengths: Any, table: Any, move: Any, back: Any,
-    start: Any, end: Any, settings: Any, prefix: Any, ahead: Any, emitted: Any, edges: Any, log_z: Any, unsafe: Any,
+def packed_posteriors(
+    begin: int, stop: int, bounds: Any, skipped: Any, scores: Any, symbols: Any, first: Any, lengths: Any, move: Any,
+    back: Any, start: Any, end: Any, settings: Any, states: Any, emitted: Any, edges: Any, joint: Any, log_z: Any,
+    unsafe: Any,
 ) -> None:  # fmt: skip
-    """Compute the blocks begin … stop − 1 of sequences of symbols; block c holds sequences bounds[c] … bounds[c + 1].
+    """Compute the blocks begin … stop − 1 of sequences, and add up what they expect.
 
-    The blocks are the same whatever the number of threads, and so are the sums.
+    A block is the same whatever the number of threads, and so are its sums. A sequence is taken `CHUNK` steps at a
+    time, so that nothing but its results is as long as it is: backward once over all of it for β̂ at the chunks' ends,
+    then forward chunk by chunk, with β̂ inside the chunk computed anew.
 
     Args:
         begin: first block.
         stop: block after the last.
-        bounds: (blocks + 1,).
-        symbols: (N,), the line of `table` that each step shows.
+        bounds: (blocks + 1,); block c holds the sequences bounds[c] … bounds[c + 1] − 1.
+        skipped: (S,), sequences to leave out.
+        scores: (N · K,), emissions; or with symbols (M · P,), each symbol's weights.
+        symbols: (N,), the line of `scores` that each step shows, or empty.
         first: (S,), each sequence's first step.
         lengths: (S,).
-        table: (M · P,), each symbol's weights.
-        move, back, start, end, settings, prefix, ahead, log_z, unsafe: as in `row_posteriors`.
-        emitted: (blocks, M · P), receives each block's sum of γ by symbol.
+        move, back, start, end, settings, log_z, unsafe: as in `row_posteriors`.
+        states: (N · K,), receives γ, or empty.
+        emitted: (blocks, M · P), receives each block's sum of γ by symbol; with symbols only.
         edges: (blocks, 2 · P), receives the sums of γ at the first and the last steps.
+        joint: (blocks, P · P), receives Σ α̂ r / o · w β̂, which is Σ ξ without E.
     """
-    P = start.size
-    K = move.size // P
+    P, one, dtype = start.size, start.dtype.type(1), start.dtype
+    K, low, most = move.size // P, settings[LOW], 1
+    for b in range(bounds[begin], bounds[stop]):
+        most = max(most, -(-lengths[b] // CHUNK))
+    ends, ends_rescaled = np.empty((most, P), dtype), np.empty(most, dtype)
+    weights, shown, rows = scores, symbols, np.arange(CHUNK)
+    if symbols.size == 0:
+        weights, shown = np.empty(CHUNK * P, dtype), rows
+    beta, ahead, gamma = np.empty(CHUNK * P, dtype), np.empty(CHUNK * P, dtype), np.empty(CHUNK * P, dtype)
+    prefix, rescaled, scales = np.empty((CHUNK + 1) * P, dtype), np.empty(CHUNK, dtype), np.empty(2)
+    message, factor = np.empty(P, dtype), np.empty(P, dtype)
     for c in range(begin, stop):
-        longest = 1
         for b in range(bounds[c], bounds[c + 1]):
-            longest = max(longest, lengths[b])
-        beta, gamma = np.empty(longest * P, prefix.dtype), np.empty(longest * P, prefix.dtype)
-        rescaled = np.empty(longest, prefix.dtype)
-        for b in range(bounds[c], bounds[c + 1]):
-            at, L = first[b], lengths[b]
+            L = lengths[b]
+            if skipped[b]:
+                continue
             log_z[b], unsafe[b] = 0.0, False
             if L == 0:
                 continue
-            log_z[b] = _forward(symbols, at, L, table, move, start, end, K, settings[LOW], prefix, at)
-            _backward(symbols, at, L, table, back, end, K, settings[LOW], beta, ahead, at, rescaled)
-            safe = _combine(L, P, beta, rescaled, settings, prefix, at, gamma)
-            ahead[at * P : (at + 1) * P] = 0
+            chunks, largest, safe = -(-L // CHUNK), 0.0, True
+            ends[chunks - 1], ends_rescaled[chunks - 1], scales[0], scales[1] = end, one, 0.0, 1.0
+            factor[:] = 0
+            for q in range(chunks - 1, 0, -1):
+                at, n = first[b] + q * CHUNK, min(CHUNK, L - q * CHUNK)
+                if symbols.size == 0:
+                    _weigh(scores, at * K, K, K, P, weights[: n * P])
+                shift = at if symbols.size > 0 else 0
+                _backward(shown, shift, n, weights, back, ends[q], ends_rescaled[q], K, low, beta, ahead, 0, rescaled)
+                ends_rescaled[q - 1] = _backward_once(ahead, back, K, low, ends[q - 1])
+            for q in range(chunks):
+                at, n = first[b] + q * CHUNK, min(CHUNK, L - q * CHUNK)
+                if symbols.size == 0:
+                    largest += _weigh(scores, at * K, K, K, P, weights[: n * P])
+                shift = at if symbols.size > 0 else 0
+                _backward(shown, shift, n, weights, back, ends[q], ends_rescaled[q], K, low, beta, ahead, 0, rescaled)
+                _forward(shown, shift, n, weights, move, start, q == 0, K, low, prefix, 1, scales)
+                message[:] = prefix[n * P : (n + 1) * P]
+                safe = _combine(n, P, beta, rescaled, settings, prefix, 1, gamma) and safe
+                prefix[:P] = factor  # the moves into step t join line t of prefix and line t of ahead
+                add_outer_sums(prefix, ahead, 0, n * P, P, joint[c], 0)
+                factor[:] = prefix[n * P : (n + 1) * P]
+                prefix[:P] = message
+                if states.size > 0:
+                    for t in range(n):
+                        _copy(gamma, t * P, K, states, (at + t) * K)
+                if symbols.size > 0:
+                    _count(symbols, at, n, P, gamma, emitted[c])
+                if q == 0:
+                    edges[c, :P] += gamma[:P]
+                if q == chunks - 1:
+                    edges[c, P:] += gamma[(n - 1) * P : n * P]
+            log_z[b] = largest + _log_sum(message, 0, end, scales)
             unsafe[b] = not (safe and np.isfinite(log_z[b]))
-            if not unsafe[b]:
-                _count(symbols, at, L, P, gamma, emitted[c], edges[c])
-
-
-@jit
-def _count(shown: Any, begin: int, L: int, P: int, gamma: Any, emitted: Any, edges: Any) -> None:
-    """Add each step's γ to its symbol's line of emitted (M · P,), and the first's and last's to edges (2 · P,)."""
-    for t in range(L):
-        line = shown[begin + t] * P
-        for n in range(0, P, WIDTH):
-            store(emitted, line + n, add(load(emitted, line + n), load(gamma, t * P + n)))
-    for j in range(P):
-        edges[j] += gamma[j]
-        edges[P + j] += gamma[(L - 1) * P + j]

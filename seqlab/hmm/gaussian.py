@@ -28,6 +28,7 @@ __all__ = ["GaussianHMM", "Gaussians"]
 class Gaussians(AbstractHMM):
     """What emitting from Gaussians means, whatever the training; `_covars_` has the shape of its kind."""
 
+    _emits_densities = True
     covariance_type: str
     _covars_: Floats
     _centre: Floats  # (D,), where moments are taken
@@ -54,12 +55,12 @@ class Gaussians(AbstractHMM):
     def _check_and_set_n_features(self, X: NDArray[Any]) -> None:
         super()._check_and_set_n_features(X)
         if not hasattr(self, "_centre") or self._centre.shape != X.shape[1:]:
-            self._centre = X.mean(axis=0)
+            self._centre = covariances.column_sums(X) / len(X)
 
     def _emission_statistics(self, X: NDArray[Any], posteriors: Floats) -> Statistics:
         """Return Σ γ, Σ γ (x − c) and Σ γ (x − c)(x − c)ᵀ, c the centre."""
         sums, squares = covariances.weighted_moments(posteriors, X, self._centre, self.covariance_type)
-        return {"post": posteriors.sum(axis=0), "obs": sums, "obs2": squares}
+        return {"post": covariances.column_sums(posteriors), "obs": sums, "obs2": squares}
 
     def _generate_sample_from_state(self, state: int, random_state: np.random.RandomState) -> Floats:
         return random_state.multivariate_normal(self._means()[state], self.covars_[state])
@@ -121,7 +122,7 @@ class GaussianHMM(Gaussians, BaseHMM):
     def _init(self, X: NDArray[Any], lengths: ArrayLike | None = None) -> None:
         covariances.check_type(self.covariance_type)
         super()._init(X, lengths)
-        self._centre = X.mean(axis=0)
+        self._centre = covariances.column_sums(X) / len(X)
         if self._needs_init("m", "means_"):
             self.means_ = kmeans(X, self.n_components, random_state(self.random_state)).centres
         if self._needs_init("c", "_covars_"):

@@ -67,6 +67,7 @@ class GMMHMM(BaseHMM):
         monitor_: the `ConvergenceMonitor` of the last `fit`.
     """
 
+    _emits_densities = True
     weights_: Floats
     means_: Floats
     covars_: Floats
@@ -98,12 +99,12 @@ class GMMHMM(BaseHMM):
     def _check_and_set_n_features(self, X: NDArray[Any]) -> None:
         super()._check_and_set_n_features(X)
         if not hasattr(self, "_centre") or self._centre.shape != X.shape[1:]:
-            self._centre = X.mean(axis=0)
+            self._centre = covariances.column_sums(X) / len(X)
 
     def _init(self, X: NDArray[Any], lengths: ArrayLike | None = None) -> None:
         covariances.check_type(self.covariance_type)
         super()._init(X, lengths)
-        self._centre = X.mean(axis=0)
+        self._centre = covariances.column_sums(X) / len(X)
         if self._needs_init("w", "weights_"):
             self.weights_ = np.full((self.n_components, self.n_mix), 1 / self.n_mix)
         if self._needs_init("m", "means_"):
@@ -142,7 +143,7 @@ class GMMHMM(BaseHMM):
         X, states = data.present, data.states if data.missing is None else data.states[~data.missing]
         if not hasattr(self, "weights_"):
             self.weights_ = np.full((self.n_components, self.n_mix), 1 / self.n_mix)
-        self._centre, self.covars_ = X.mean(axis=0), self._initial_covars(X)
+        self._centre, self.covars_ = covariances.column_sums(X) / len(X), self._initial_covars(X)
         self.means_ = self._means_of_clusters(X, states)
 
     def _supervised_rounds(self) -> int:

@@ -101,7 +101,7 @@ class VariationalGaussianHMM(Gaussians, VariationalBaseHMM):
     def _init(self, X: NDArray[Any], lengths: ArrayLike | None = None) -> None:
         covariances.check_type(self.covariance_type)
         super()._init(X, lengths)
-        self._centre = X.mean(axis=0)
+        self._centre = covariances.column_sums(X) / len(X)
         for_means = self._any_needs_init("m", "means_prior_", "means_posterior_", "beta_prior_", "beta_posterior_")
         for_covars = self._any_needs_init("c", "dof_prior_", "dof_posterior_", "scale_prior_", "scale_posterior_")
         if for_means or for_covars:

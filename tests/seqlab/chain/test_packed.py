@@ -143,3 +143,33 @@ def test_bad_input(change, message):
     } | change  # fmt: skip
     with pytest.raises(ShapeError, match=message):
         packed.forward_backward(**arguments)
+
+
+@pytest.mark.parametrize("K", [1, 5, 9, 20])
+def test_sequences_longer_than_the_kernels_chunks(K):
+    """Forward–backward goes 256 steps at a time; one sequence here is beyond scaling, left to the careful engine."""
+    sizes = np.array([255, 256, 0, 257, 1, 512, 513, 1100])
+    draw = np.random.default_rng(K)
+    emissions, transitions = draw.normal(size=(sizes.sum(), K)) * 3, draw.normal(size=(K, K))
+    start, end = draw.normal(size=K), draw.normal(size=K)
+    first = np.cumsum(sizes) - sizes
+    if K > 1:  # the best state of each step can't be reached from that of the step before
+        transitions[0, 1] = -np.inf
+        emissions[first[5] : first[5] + 512 : 2, 0] = 1e4
+        emissions[first[5] + 1 : first[5] + 512 : 2, 1] = 1e4
+    found = packed.forward_backward(emissions, transitions, start, end, sizes)
+    with kernels.use_backend("torch"):
+        expected = packed.forward_backward(emissions, transitions, start, end, sizes)
+    for name, values in expected._asdict().items():
+        np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9, atol=1e-9, err_msg=name)
+    M, symbols = 7, draw.integers(7, size=sizes.sum())
+    table = draw.normal(size=(M, K))
+    counts = packed.symbol_counts(symbols, table, transitions, start, end, sizes)
+    whole = packed.forward_backward(table[symbols], transitions, start, end, sizes)
+    np.testing.assert_allclose(counts.log_partition, whole.log_partition, rtol=1e-12)
+    np.testing.assert_allclose(counts.transitions, whole.transitions, rtol=1e-9)
+    emitted = np.array([whole.states[symbols == symbol].sum(axis=0) for symbol in range(M)])
+    np.testing.assert_allclose(counts.emissions, emitted, rtol=1e-9)
+    inside = sizes > 0
+    np.testing.assert_allclose(counts.starts, whole.states[first[inside]].sum(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(counts.ends, whole.states[(first + sizes - 1)[inside]].sum(axis=0), rtol=1e-9)
