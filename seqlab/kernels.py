@@ -91,9 +91,17 @@ def jit(function: Function) -> Function:
     import numba
 
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+        compiled = numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no folder to keep the machine code in: a read-only system
         return numba.njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+    keep = compiled._cache.save_overload
+
+    def keep_if_possible(*arguments: Any) -> None:
+        with contextlib.suppress(OSError):  # a full disk
+            keep(*arguments)
+
+    compiled._cache.save_overload = keep_if_possible
+    return compiled  # type: ignore[no-any-return]
 
 
 def inlined(function: Function) -> Function:

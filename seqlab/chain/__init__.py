@@ -27,7 +27,14 @@ and lengths). What a module describes in eager torch its neighbour `…_kernels`
 from seqlab.chain.entropy import entropy, kl
 from seqlab.chain.inputs import lengths_from_mask, mask_from_lengths
 from seqlab.chain.kbest import KBest, k_best
-from seqlab.chain.partition import ExpectedCounts, expected_counts, log_likelihood, log_partition, marginals
+from seqlab.chain.partition import (
+    ExpectedCounts,
+    expected_counts,
+    log_likelihood,
+    log_partition,
+    log_share,
+    marginals,
+)
 from seqlab.chain.sampling import sample
 from seqlab.chain.score import path_score
 from seqlab.chain.viterbi import BestPath, viterbi
@@ -43,6 +50,7 @@ __all__ = [
     "lengths_from_mask",
     "log_likelihood",
     "log_partition",
+    "log_share",
     "marginals",
     "mask_from_lengths",
     "path_score",

@@ -31,7 +31,8 @@ class EagerPosterior:
         messages, scaled, log_z = _messages(chain, directions=2)
         mask = mask_from_lengths(chain.lengths, chain.emissions.size(0))  # (T, B)
         future = reverse_rows(messages.incoming[:, 1], chain.lengths)  # (T, B, K), without step t's emission
-        self._chain, self._scaled = chain, scaled
+        # A copy: the parameter may change before `moves` is called.
+        self._transitions, self._lengths, self._scaled = chain.transitions.clone(), chain.lengths, scaled
         self._prefix = messages.prefix[:, 0]  # (T, B, K), paths up to step t and its emission
         self._suffix = reverse_rows(messages.prefix[:, 1], chain.lengths)  # (T, B, K), from step t's emission on
         if scaled:
@@ -39,9 +40,11 @@ class EagerPosterior:
             self._overlap = states.sum(dim=2)  # (T, B)
             states = states / self._overlap.unsqueeze(2)
         else:
-            # With log Z = −inf every path is forbidden: keep exp(−inf − log Z) at 0 instead of NaN.
-            self._overlap = log_z.masked_fill(log_z == float("-inf"), 0.0).expand(mask.shape)
-            states = (self._prefix + future - self._overlap.unsqueeze(2)).exp_()
+            joint = self._prefix + future
+            overlap = joint.logsumexp(dim=2)  # (T, B)
+            # Where every path is forbidden: keep exp(−inf − overlap) at 0 instead of NaN.
+            self._overlap = overlap.masked_fill(overlap == float("-inf"), 0.0)
+            states = (joint - self._overlap.unsqueeze(2)).exp_()
         self.log_partition = log_z
         self.states = states.masked_fill(~mask.unsqueeze(2), 0.0)
 
@@ -52,8 +55,8 @@ class EagerPosterior:
     def moves(self, weights: Tensor) -> Tensor:
         """Return Σ_b weights[b] Σ_t ξ_t(i, j) as (K, K), where ξ_t joins prefix_t(i), the move and suffix_{t+1}(j)."""
         T, _, K = self.states.shape
-        transitions, weights = self._chain.transitions, weights.double()
-        inside = mask_from_lengths(self._chain.lengths - 1, T)[:-1]  # (T-1, B): steps with a successor
+        transitions, weights = self._transitions, weights.double()
+        inside = mask_from_lengths(self._lengths - 1, T)[:-1]  # (T-1, B): steps with a successor
         if self._scaled:
             # The same scaling as in `scaled_messages`, so that the overlap is Σ_ij of the products below.
             move = (transitions - transitions.max()).exp_()
@@ -89,5 +92,5 @@ def _messages(chain: Doubles, directions: int) -> tuple[Messages, bool, Tensor]:
                 log_z = messages.log_scale[last, 0, rows] + total.log() + top
                 return messages, True, log_z.masked_fill(chain.lengths == 0, 0.0)
     messages = log_messages(emissions, transitions, start)
-    log_z = torch.logsumexp(messages.prefix[last, 0, rows] + chain.end, dim=1)
+    log_z = torch.logsumexp(messages.prefix[last, 0, rows] + chain.end, dim=1) + messages.log_scale[last, 0, rows]
     return messages, False, log_z.masked_fill(chain.lengths == 0, 0.0)

@@ -25,7 +25,7 @@ class Messages(NamedTuple):
     Attributes:
         incoming: (T, D, B, K), all prefixes that lead into state j at step t, without its emission.
         prefix: (T, D, B, K), the same with the emission: α_t(j).
-        log_scale: (T, D, B), what the linear messages' logarithm lacks to α_t; zeros in log space.
+        log_scale: (T, D, B), what `prefix`, or its logarithm, lacks to log α_t.
     """
 
     incoming: Tensor
@@ -39,6 +39,8 @@ def log_messages(emissions: Tensor, transitions: Tensor, start: Tensor) -> Messa
         α_1(j) = start[j] + emissions[1, j]
         α_t(j) = log Σ_i exp(α_{t-1}(i) + transitions[i, j]) + emissions[t, j]
 
+    The largest α_t(j) is taken off each step, so that rounding doesn't grow with the sums.
+
     Args:
         emissions: (T, D, B, K), float64, T ≥ 1.
         transitions: (D, K, K), float64.
@@ -46,12 +48,15 @@ def log_messages(emissions: Tensor, transitions: Tensor, start: Tensor) -> Messa
     """
     incoming, prefix = torch.empty_like(emissions), torch.empty_like(emissions)
     into = transitions.transpose(1, 2).unsqueeze(1)  # (D, 1, K to, K from)
-    incoming[0] = start.unsqueeze(1)
-    prefix[0] = incoming[0] + emissions[0]
-    for t in range(1, emissions.size(0)):
-        torch.logsumexp(prefix[t - 1].unsqueeze(2) + into, dim=3, out=incoming[t])  # (D, B, K)
-        torch.add(incoming[t], emissions[t], out=prefix[t])
-    return Messages(incoming, prefix, emissions.new_zeros(()).expand(emissions.shape[:3]))
+    incoming[0], log_scale = start.unsqueeze(1), emissions.new_empty(emissions.shape[:3])
+    for t, emitted in enumerate(emissions):
+        if t > 0:
+            torch.logsumexp(prefix[t - 1].unsqueeze(2) + into, dim=3, out=incoming[t])  # (D, B, K)
+        torch.add(incoming[t], emitted, out=prefix[t])
+        largest = prefix[t].amax(dim=2)
+        log_scale[t] = largest.masked_fill_(largest == float("-inf"), 0.0)
+        prefix[t] -= largest.unsqueeze(2)
+    return Messages(incoming, prefix, log_scale.cumsum_(dim=0))
 
 
 def scaled_messages(emissions: Tensor, transitions: Tensor, start: Tensor) -> Messages | None:

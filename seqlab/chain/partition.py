@@ -16,10 +16,10 @@ from seqlab.chain import operators
 from seqlab.chain.doubles import Doubles
 from seqlab.chain.eager import EagerPosterior, eager_log_partition
 from seqlab.chain.inputs import check_chain, check_tag_shape, check_tags, result_dtype
-from seqlab.chain.score import path_score
+from seqlab.chain.score import path_score_in_double
 from seqlab.derivatives import first_derivative_only
 
-__all__ = ["ExpectedCounts", "expected_counts", "log_likelihood", "log_partition", "marginals"]
+__all__ = ["ExpectedCounts", "expected_counts", "log_likelihood", "log_partition", "log_share", "marginals"]
 
 
 class ExpectedCounts(NamedTuple):
@@ -59,14 +59,21 @@ def log_partition(
         ShapeError: a shape, a dtype or a length is wrong, or a score is NaN or +inf.
     """
     lengths = check_chain(emissions, transitions, start, end, lengths)
-    dtype = result_dtype(emissions, transitions, start, end)
+    result = log_partition_in_double(emissions, transitions, start, end, lengths)
+    return result.to(result_dtype(emissions, transitions, start, end))
+
+
+def log_partition_in_double(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
+) -> Tensor:
+    """Return the same as float64, for differences; the chain is checked."""
     if torch.compiler.is_compiling():
         traced: Tensor = operators.log_partition(emissions, transitions, start, end, lengths)
-        return traced.to(dtype)
+        return traced
     if emissions.numel() == 0:
-        return emissions.sum(dim=(0, 2)).to(dtype)
+        return emissions.double().sum(dim=(0, 2))
     result: Tensor = _LogPartition.apply(emissions, transitions, start, end, lengths)  # type: ignore[no-untyped-call]
-    return result.to(dtype)
+    return result
 
 
 def log_likelihood(
@@ -100,9 +107,9 @@ def log_likelihood(
     scores = (transitions, start, end)
     traced = torch.compiler.is_compiling()
     if traced or emissions.numel() == 0 or emissions.device.type != "cpu" or not kernels.enabled():
-        score = path_score(emissions, tags, *scores, lengths)
-        log_z = log_partition(emissions, *scores, lengths)
-        return torch.where(score == float("-inf"), score, score - log_z)
+        score = path_score_in_double(emissions, tags, *scores, lengths)
+        log_z = log_partition_in_double(emissions, *scores, lengths)
+        return torch.where(score == float("-inf"), score, score - log_z).to(dtype)
     check_tag_shape(tags, lengths, emissions.size(0))
     result: Tensor = _LogLikelihood.apply(emissions, tags.long(), *scores, lengths)  # type: ignore[no-untyped-call]
     return result.to(dtype)
@@ -137,6 +144,28 @@ def expected_counts(
         return ExpectedCounts(nothing, emissions.double(), torch.zeros_like(transitions, dtype=torch.float64))
     found = posterior(emissions, transitions, start, end, lengths)
     return ExpectedCounts(found.log_partition, found.states.double(), found.moves(torch.ones_like(found.log_partition)))
+
+
+def log_share(
+    emissions: Tensor, part: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor | None = None
+) -> Tensor:
+    """Return log Z of some of the paths less log Z of all, (B,): the logarithm of their probability.
+
+    Args:
+        emissions: (T, B, K), floating.
+        part: (T, B, K), the same with −inf for the states that some of the paths do without.
+        transitions: (K, K).
+        start: (K,).
+        end: (K,).
+        lengths: (B,) or None.
+
+    Raises:
+        ShapeError: as in `log_partition`.
+    """
+    scores, lengths = (transitions, start, end), check_chain(emissions, transitions, start, end, lengths)
+    some, all_paths = (log_partition_in_double(given, *scores, lengths) for given in (part, emissions))
+    share = torch.where(some == float("-inf"), some, some - all_paths)
+    return share.to(result_dtype(emissions, transitions, start, end))
 
 
 class Posterior(Protocol):

@@ -11,10 +11,12 @@ Rabiner (1989, section V.A) scales at every step; here c_t and r_t are 1 while t
 1 / `low`, which keeps the sum and its reciprocal out of the chain of dependent operations. Since o_t divides each
 step's result anew, rounding doesn't pile up over thousands of steps.
 
-What is lost. A number below the smallest one, `tiny`, becomes 0, and all paths through it are gone. As no α̂ or β̂
-exceeds 1 / `low`, they weigh at most tiny / (low · o_t) of the whole: nothing that the result could show as long as
-o_t stays above `limit`. Otherwise, or where a sum is 0 or not a number, the row is marked `unsafe` and the caller
-computes it again with `seqlab.chain.eager`.
+What is lost. A factor w, E, start or end below the smallest number, `tiny`, becomes 0, and all paths through it are
+gone. As no α̂ or β̂ exceeds 1 / `low`, what is gone of α̂_t weighs at most tiny / low · 1 / c_t, which β̂_t multiplies
+by at most 1 / low; the same with r_t for 1 / c_t is true of β̂_t. So a step loses at most K · tiny · m_t / (low² · o_t)
+of the whole, m_t = max(1, 1 / c_t, r_t): nothing that the result could show as long as o_t > `limit` · m_t.
+Otherwise, or where a sum is 0 or not a number, the row is marked `unsafe` and the caller computes it again with more
+care.
 
 Widths: K states are padded with zeros to P, a multiple of the vector width, so that inner loops have no remainder.
 Arrays of P numbers a line are passed flat, with the place where a line begins.
@@ -195,11 +197,12 @@ def _backward_once(ahead: Any, back: Any, K: int, low: Any, before: Any) -> Any:
 @jit
 def _forward(
     shown: Any, begin: int, L: int, weights: Any, move: Any, start: Any, begins: bool, K: int, low: Any, prefix: Any,
-    line: int, scales: Any,
+    line: int, divided: Any, scales: Any,
 ) -> None:  # fmt: skip
     """Fill prefix from its line `line` on with α̂; the line before holds the α̂ before, unless the sequence `begins`.
 
-    What α̂ is scaled by is kept in scales (2,): a logarithm and a factor that is still to be taken of.
+    Fills divided (L,) with c_t. Their product is kept in scales (2,): a logarithm and a factor that is still to be
+    taken of.
     """
     P, one = start.size, start.dtype.type(1)
     high, now = one / low, line * P
@@ -223,8 +226,9 @@ def _forward(
             left = multiply(_columns(prefix, before, move, n, K, P), load(weights, emit + n))
             store(prefix, now + n, left)
             sums = add(sums, left)
-        scale = total(sums)
+        scale, divided[t] = total(sums), one
         if scale < low or scale > high:
+            divided[t] = scale
             _scale(prefix, now, P, one / scale)
             scales[1] *= scale
             if scales[1] < 1e-200 or scales[1] > 1e200:
@@ -243,7 +247,9 @@ def _log_sum(prefix: Any, line: int, end: Any, scales: Any) -> Any:
 
 
 @jit
-def _combine(L: int, P: int, beta: Any, rescaled: Any, settings: Any, prefix: Any, line: int, gamma: Any) -> bool:
+def _combine(
+    L: int, P: int, beta: Any, rescaled: Any, divided: Any, settings: Any, prefix: Any, line: int, gamma: Any
+) -> bool:
     """Turn α̂ in `prefix` into α̂ r / o, a factor of ξ, in place; fill gamma (L · P,).
 
     Returns whether every o_t and factor is safe.
@@ -260,7 +266,8 @@ def _combine(L: int, P: int, beta: Any, rescaled: Any, settings: Any, prefix: An
         factor = rescaled[t] * share
         _scale(gamma, at, P, share)
         _scale(prefix, now, P, factor)
-        if not (overlap > settings[LIMIT] and factor < settings[HIGHEST]):
+        magnified = max(rescaled[t], one / divided[t])
+        if not (overlap > settings[LIMIT] * max(magnified, one) and factor < settings[HIGHEST]):
             safe = False
     return safe
 
@@ -312,7 +319,7 @@ def row_posteriors(
         longest = max(longest, lengths[b])
     weights, beta = np.empty(longest * P, prefix.dtype), np.empty(longest * P, prefix.dtype)
     gamma, rescaled = np.empty(longest * P, prefix.dtype), np.empty(longest, prefix.dtype)
-    shown, scales = np.arange(longest), np.empty(2)
+    divided, shown, scales = np.empty(longest, prefix.dtype), np.arange(longest), np.empty(2)
     for b in range(begin, stop):
         L, at, line = lengths[b], first[b], lines[b]
         if L == 0:
@@ -321,9 +328,9 @@ def row_posteriors(
         scales[0], scales[1] = 0.0, 1.0
         largest = _weigh(scores, at, stride, K, P, weights[: L * P])
         _backward(shown, 0, L, weights, back, end, one, K, low, beta, ahead, line, rescaled)
-        _forward(shown, 0, L, weights, move, start, True, K, low, prefix, line, scales)
+        _forward(shown, 0, L, weights, move, start, True, K, low, prefix, line, divided, scales)
         log_z[b] = largest + _log_sum(prefix, line + L - 1, end, scales)
-        safe = _combine(L, P, beta, rescaled, settings, prefix, line, gamma)
+        safe = _combine(L, P, beta, rescaled, divided, settings, prefix, line, gamma)
         ahead[line * P : (line + 1) * P] = 0
         unsafe[b] = not (safe and np.isfinite(log_z[b]))
         for t in range(L):
@@ -367,7 +374,7 @@ def packed_posteriors(
         weights, shown = np.empty(CHUNK * P, dtype), rows
     beta, ahead, gamma = np.empty(CHUNK * P, dtype), np.empty(CHUNK * P, dtype), np.empty(CHUNK * P, dtype)
     prefix, rescaled, scales = np.empty((CHUNK + 1) * P, dtype), np.empty(CHUNK, dtype), np.empty(2)
-    message, factor = np.empty(P, dtype), np.empty(P, dtype)
+    divided, message, factor = np.empty(CHUNK, dtype), np.empty(P, dtype), np.empty(P, dtype)
     for c in range(begin, stop):
         for b in range(bounds[c], bounds[c + 1]):
             L = lengths[b]
@@ -392,9 +399,9 @@ def packed_posteriors(
                     largest += _weigh(scores, at * K, K, K, P, weights[: n * P])
                 shift = at if symbols.size > 0 else 0
                 _backward(shown, shift, n, weights, back, ends[q], ends_rescaled[q], K, low, beta, ahead, 0, rescaled)
-                _forward(shown, shift, n, weights, move, start, q == 0, K, low, prefix, 1, scales)
+                _forward(shown, shift, n, weights, move, start, q == 0, K, low, prefix, 1, divided, scales)
                 message[:] = prefix[n * P : (n + 1) * P]
-                safe = _combine(n, P, beta, rescaled, settings, prefix, 1, gamma) and safe
+                safe = _combine(n, P, beta, rescaled, divided, settings, prefix, 1, gamma) and safe
                 prefix[:P] = factor  # the moves into step t join line t of prefix and line t of ahead
                 add_outer_sums(prefix, ahead, 0, n * P, P, joint[c], 0)
                 factor[:] = prefix[n * P : (n + 1) * P]

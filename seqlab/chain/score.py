@@ -4,7 +4,7 @@ from torch import Tensor
 
 from seqlab.chain.inputs import check_chain, check_tags, mask_from_lengths, result_dtype
 
-__all__ = ["path_score"]
+__all__ = ["path_score", "path_score_in_double"]
 
 
 def path_score(
@@ -32,11 +32,18 @@ def path_score(
         ShapeError: a shape, a dtype, a length or a tag is wrong.
     """
     lengths = check_chain(emissions, transitions, start, end, lengths)
+    score = path_score_in_double(emissions, tags, transitions, start, end, lengths)
+    return score.to(result_dtype(emissions, transitions, start, end))
+
+
+def path_score_in_double(
+    emissions: Tensor, tags: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
+) -> Tensor:
+    """Return the same as float64, for differences; the chain is checked."""
     T, _, K = emissions.shape  # time steps, states
     tags = check_tags(tags, lengths, T, K)
-    dtype = result_dtype(emissions, transitions, start, end)
     if T == 0:
-        return emissions.sum(dim=(0, 2)).to(dtype)
+        return emissions.double().sum(dim=(0, 2))
     mask = mask_from_lengths(lengths, T)  # (T, B)
 
     emitted = emissions.gather(2, tags.unsqueeze(2)).squeeze(2)  # (T, B)
@@ -48,4 +55,4 @@ def path_score(
 
     last = tags.gather(0, (lengths - 1).clamp(min=0).unsqueeze(0)).squeeze(0)  # (B,)
     ends = start[tags[0]].double() + end[last].double()  # (B,)
-    return (score + ends.masked_fill(lengths == 0, 0.0)).to(dtype)
+    return score + ends.masked_fill(lengths == 0, 0.0)

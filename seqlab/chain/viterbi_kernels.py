@@ -1,8 +1,8 @@
 """The best path, compiled: see `seqlab.chain.viterbi` for the recursion.
 
 Only the δ are kept, no back-pointers: a path's predecessor is found again where the path is read backwards, one
-argmax over K numbers a step. Every few steps the largest δ is taken off all of them, so that float32 stays exact
-over thousands of steps; the path's score is summed again in float64.
+argmax over K numbers a step. Each step's largest δ is taken off the next step's, so that float32 stays exact over
+thousands of steps; the path's score is summed again in float64.
 """
 
 from typing import Any
@@ -13,8 +13,6 @@ from seqlab.kernels import inlined, jit
 from seqlab.vector_kernels import WIDTH, add, equal_bits, fill, larger, largest, load, not_below_bits, store
 
 __all__ = ["best_paths"]
-
-STEPS_BETWEEN = 16
 
 
 @inlined
@@ -118,7 +116,7 @@ def best_paths(
         out_stride: numbers from one step of a row to the next.
         best: (B,), float64, receives the paths' scores, 0 for an empty row, NaN where a score is NaN or +inf.
     """
-    P, longest = start.size, 1
+    P, longest, zero, infinite = start.size, 1, start.dtype.type(0), start.dtype.type(np.inf)
     K = moves.size // P
     for b in range(begin, stop):
         longest = max(longest, lengths[b])
@@ -128,7 +126,7 @@ def best_paths(
         if L == 0:
             best[b] = 0.0
             continue
-        wrong, infinite = 0, moves.dtype.type(np.inf)
+        wrong, top = 0, zero
         for t in range(L):
             at = shown[shown_first[b] + t] * stride if shown.size > 0 else first[b] + t * stride
             now = t * P
@@ -140,19 +138,17 @@ def best_paths(
             for n in range(0, K - WIDTH + 1, WIDTH):
                 emitted = load(scores, at + n)
                 wrong |= not_below_bits(emitted, infinite)
-                store(deltas, now + n, add(load(deltas, now + n), emitted))
+                store(deltas, now + n, add(load(deltas, now + n), add(emitted, fill(-top))))
             for n in range(K - K % WIDTH, K):
                 wrong |= not scores[at + n] < infinite
-                deltas[now + n] += scores[at + n]
-            if t % STEPS_BETWEEN == 0:
-                top = deltas[now]
-                for n in range(now, now + K):
-                    top = deltas[n] if deltas[n] > top else top
-                if top > -np.inf:
-                    for n in range(now, now + K):
-                        deltas[n] -= top
+                deltas[now + n] += scores[at + n] - top
+            tops = load(deltas, now)
+            for n in range(WIDTH, P, WIDTH):
+                tops = larger(load(deltas, now + n), tops)
+            top = largest(tops)
+            top = top if top > -infinite else zero
         tag = _best(deltas, (L - 1) * P, end, 0, K, P, False)
-        total = float(end[tag])
+        total = np.float64(end[tag])
         for t in range(L - 1, -1, -1):
             at = shown[shown_first[b] + t] * stride if shown.size > 0 else first[b] + t * stride
             out[out_first[b] + t * out_stride] = tag

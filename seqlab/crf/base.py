@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from seqlab import chain
+from seqlab.crf.checks import check_tensor, positive
 from seqlab.crf.constraints import TransitionConstraints
 from seqlab.errors import ShapeError
 
@@ -25,8 +26,7 @@ class TransitionModule(nn.Module):
     def __init__(
         self, num_tags: int, batch_first: bool, constraints: TransitionConstraints | None, allow_empty: bool
     ) -> None:
-        if num_tags <= 0:
-            raise ShapeError(f"invalid number of tags: {num_tags}")
+        num_tags = positive("num_tags", num_tags, "number of tags")
         super().__init__()
         self.num_tags = num_tags
         self.batch_first = batch_first
@@ -35,11 +35,13 @@ class TransitionModule(nn.Module):
         self.end_transitions = nn.Parameter(torch.empty(num_tags))
         self.transitions = nn.Parameter(torch.empty(num_tags, num_tags))
         for name in ("start", "end", "pairs"):
-            allowed = None if constraints is None else getattr(constraints, name).bool()
+            allowed = None if constraints is None else getattr(constraints, name, None)
             shape = (num_tags, num_tags) if name == "pairs" else (num_tags,)
+            if constraints is not None:
+                check_tensor(f"constraints.{name}", allowed)
             if allowed is not None and tuple(allowed.shape) != shape:
                 raise ShapeError(f"constraints.{name} must have shape {shape}, got {tuple(allowed.shape)}")
-            forbidden = None if allowed is None else ~allowed
+            forbidden = None if allowed is None else ~allowed.bool()
             self.register_buffer(f"_forbidden_{name}", forbidden, persistent=False)
 
     def reset_parameters(self) -> None:
@@ -64,23 +66,29 @@ class TransitionModule(nn.Module):
         """Swap batch and time if the batch comes first; its own inverse."""
         return values.transpose(0, 1) if self.batch_first else values
 
-    def _validate(self, emissions: Tensor, mask: Tensor | None, **others: Tensor | None) -> Tensor:
-        """Check the arguments' shapes and return the (B,) lengths.
+    def _validate(self, emissions: Tensor, mask: Tensor | None, **others: Tensor) -> Tensor:
+        """Check the arguments' shapes and types (the mask's: bool or integer) and return the (B,) lengths.
 
         `others` are (T, B) or (T, B, …) tensors, checked before the mask. Under `torch.compile` and
         `torch.export` the mask's contents are taken on trust.
         """
+        check_tensor("emissions", emissions)
         if emissions.dim() != 3:
             raise ShapeError(f"emissions must have dimension of 3, got {emissions.dim()}")
         if emissions.size(2) != self.num_tags:
             raise ShapeError(f"expected last dimension of emissions is {self.num_tags}, got {emissions.size(2)}")
         steps = tuple(emissions.shape[:2])
-        for name, values in (*others.items(), ("mask", mask)):
-            if values is not None and tuple(values.shape) != steps:
+        for name, values in (others if mask is None else {**others, "mask": mask}).items():
+            check_tensor(name, values)
+            if tuple(values.shape) != steps:
                 raise ShapeError(
                     f"the first two dimensions of emissions and {name} must match, "
                     f"got {steps} and {tuple(values.shape)}"
                 )
+        if not emissions.is_floating_point():
+            raise ShapeError(f"emissions must be floating point, got {emissions.dtype}")
+        if mask is not None and (mask.is_floating_point() or mask.is_complex()):
+            raise ShapeError(f"mask must be bool or of integers, got {mask.dtype}: write mask > 0, or mask.bool()")
         T, B = self._time_first(emissions).shape[:2]
         if B == 0:
             raise ShapeError(f"emissions must hold at least one sequence, got shape {tuple(emissions.shape)}")

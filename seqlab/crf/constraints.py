@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seqlab import schemes
+from seqlab.crf.checks import positive, whole
 from seqlab.errors import ShapeError
 
 __all__ = ["TransitionConstraints", "bioes_constraints", "forbid", "label_constraints"]
@@ -37,6 +38,9 @@ def label_constraints(labels: Sequence[str], scheme: str | None = None) -> Trans
     Raises:
         ShapeError: there is no label, one occurs twice, one is of another form, or the scheme is unknown.
     """
+    for label in labels:
+        if not isinstance(label, str):
+            raise ShapeError(f"labels must be strings, got {label!r}")
     if not labels or len(set(labels)) != len(labels):
         raise ShapeError(f"labels must be at least one and all different, got {list(labels)}")
     scheme = schemes.guess_scheme(labels) if scheme is None else schemes.scheme_name(scheme)
@@ -57,8 +61,9 @@ def forbid(
     """Allow everything but the given moves (from, to), first tags and last tags.
 
     Raises:
-        ShapeError: a tag is out of range.
+        ShapeError: `num_tags` is no positive integer, a move is no pair, or a tag is no integer or out of range.
     """
+    num_tags = positive("num_tags", num_tags, "number of tags")
     first, last = torch.ones(num_tags, dtype=torch.bool), torch.ones(num_tags, dtype=torch.bool)  # (K,), (K,)
     pairs = torch.ones(num_tags, num_tags, dtype=torch.bool)
     for name, allowed, forbidden in (
@@ -66,7 +71,10 @@ def forbid(
         ("start", first, ((tag,) for tag in start)),
         ("end", last, ((tag,) for tag in end)),
     ):
-        for tags in forbidden:
+        for move in forbidden:
+            if not hasattr(move, "__len__") or len(move) != allowed.dim():
+                raise ShapeError(f"{name} must hold pairs of tags (from, to), got {move!r}")
+            tags = tuple(whole(f"a tag in {name}", tag) for tag in move)
             if not all(0 <= tag < num_tags for tag in tags):
                 raise ShapeError(f"{name} must hold tags in 0 … {num_tags - 1}, got {tags}")
             allowed[tags] = False

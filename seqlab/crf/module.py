@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seqlab import chain
 from seqlab.chain.inputs import check_numbers
 from seqlab.crf.base import TransitionModule, check_reduction, reduced, refuse_pathless
+from seqlab.crf.checks import check_tensor, whole
 from seqlab.crf.constraints import TransitionConstraints
 from seqlab.crf.decoder import ViterbiDecoder
 from seqlab.errors import ShapeError
@@ -44,7 +45,7 @@ class CRF(TransitionModule):
         transitions: (K, K), score of moving from the row's tag to the column's.
 
     Raises:
-        ShapeError: `num_tags` is not positive or the constraints have the wrong shape.
+        ShapeError: `num_tags` is no positive integer or the constraints have the wrong shape.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class CRF(TransitionModule):
             ShapeError: as in `forward`; or no tag is allowed at a step, or none of the allowed sequences is
                 possible.
         """
+        check_tensor("allowed", allowed)
         if allowed.dim() == 2:
             lengths = self._validate(emissions, mask, allowed=allowed)
         else:
@@ -128,9 +130,9 @@ class CRF(TransitionModule):
         check_reduction(reduction)
         allowed = allowed_tags(self._time_first(allowed), lengths, self.num_tags)
         chosen = self._time_first(emissions).masked_fill(~allowed, float("-inf"))
-        numerator = chain.log_partition(chosen, *self.transition_scores(), lengths)
-        refuse_pathless(numerator, lengths)
-        return reduced(numerator - self._log_partition(emissions, lengths), lengths, reduction)
+        shares = chain.log_share(self._time_first(emissions), chosen, *self.transition_scores(), lengths)
+        refuse_pathless(shares, lengths)
+        return reduced(shares, lengths, reduction)
 
     def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return p(y_t = j | x), (T, B, K), 0 in the padding, without gradient. Arguments as in `forward`."""
@@ -229,6 +231,7 @@ class CRF(TransitionModule):
         if other.batch_first != self.batch_first:
             raise ShapeError(f"other must have batch_first={self.batch_first}, got {other.batch_first}")
         other_emissions = emissions if other_emissions is None else other_emissions
+        check_tensor("other_emissions", other_emissions)
         if other_emissions.shape != emissions.shape:
             shapes = tuple(emissions.shape), tuple(other_emissions.shape)
             raise ShapeError(f"other_emissions must have shape {shapes[0]}, got {shapes[1]}")
@@ -246,6 +249,7 @@ class CRF(TransitionModule):
     def _decode_nbest(self, emissions: Tensor, mask: Tensor | None, nbest: int) -> list[list[ScoredPath]]:
         lengths = self._validate(emissions, mask)
         check_numbers(self._time_first(emissions), lengths)
+        nbest = whole("nbest", nbest)
         if nbest < 1:
             raise ShapeError(f"nbest must be at least 1, got {nbest}")
         found = chain.k_best(self._time_first(emissions), *self.transition_scores(), lengths, k=nbest)

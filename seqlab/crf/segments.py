@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from seqlab import kernels
 from seqlab.chain.inputs import mask_from_lengths, result_dtype, reverse_rows
@@ -57,7 +58,7 @@ class SegmentChain(NamedTuple):
     """The scores of a semi-Markov chain.
 
     Attributes:
-        emissions: (T, B, K), floating, T, B ≥ 1.
+        emissions: (T, B, K), floating, B ≥ 1.
         transitions: (K, K).
         start: (K,).
         end: (K,).
@@ -71,6 +72,16 @@ class SegmentChain(NamedTuple):
     end: Tensor
     durations: Tensor
     lengths: Tensor
+
+    def result_dtype(self) -> torch.dtype:
+        """Return the scores' common dtype, but no narrower than float32."""
+        return result_dtype(*self[:5])
+
+    def with_a_step(self) -> "SegmentChain":
+        """Return the chain; where T = 0, with one step of padding, from which the recursions can start."""
+        if len(self.emissions):
+            return self
+        return self._replace(emissions=pad(self.emissions, (0, 0, 0, 0, 0, 1)))  # (1, B, K)
 
     def doubles(self) -> "SegmentChain":
         """Return a float64 copy with zeros in the padding and durations as (L, K).
@@ -90,7 +101,7 @@ class SegmentChain(NamedTuple):
 
 
 def log_partition(chain: SegmentChain) -> Tensor:
-    """Return log Σ_z exp s(z), (B,), −inf where every segmentation is forbidden, 0 for an empty row.
+    """Return log Σ_z exp s(z), (B,), float64, −inf where every segmentation is forbidden, 0 for an empty row.
 
     The gradient is analytic: ∂ log Z / ∂ emissions[t, y] = P(y holds at t), and the expected number of segments of
     each length, of moves, starts and ends. A second derivative raises a RuntimeError.
@@ -98,14 +109,16 @@ def log_partition(chain: SegmentChain) -> Tensor:
     Raises:
         ShapeError: a score is NaN or +inf.
     """
-    result: Tensor = _LogPartition.apply(*chain)  # type: ignore[no-untyped-call]
-    return result.to(result_dtype(*chain[:5]))
+    result: Tensor = _LogPartition.apply(*chain.with_a_step())  # type: ignore[no-untyped-call]
+    return result
 
 
 @torch.no_grad()
 def label_marginals(chain: SegmentChain) -> Tensor:
     """Return P(y holds at step t), (T, B, K), 0 in the padding. Errors as in `log_partition`."""
-    return _both_ways(chain.doubles()).labels(chain.lengths).to(result_dtype(*chain[:5]))
+    double = chain.with_a_step().doubles()
+    _, found = _segment_counts(double, _both_ways(double))
+    return found[: len(chain.emissions)].to(chain.result_dtype())
 
 
 @torch.no_grad()
@@ -114,12 +127,12 @@ def segment_marginals(chain: SegmentChain) -> Tensor:
 
     Errors as in `log_partition`.
     """
-    double = chain.doubles()
+    double = chain.with_a_step().doubles()
     found = _both_ways(double)
     result = double.emissions.new_zeros((*double.emissions.shape[:2], *double.durations.shape))
     for d, part in enumerate(found.segments(double)):
         result[: len(part), :, d] = part
-    return result.to(result_dtype(*chain[:5]))
+    return result[: len(chain.emissions)].to(chain.result_dtype())
 
 
 @torch.no_grad()
@@ -128,7 +141,7 @@ def best_segments(chain: SegmentChain) -> BestSegments:
 
     Ties: the lowest last label, then the shortest last segment, and so on backwards.
     """
-    emissions, transitions, start, end, durations, lengths = chain.doubles()
+    emissions, transitions, start, end, durations, lengths = chain.with_a_step().doubles()
     T, B, _ = emissions.shape  # time steps, batch
     if _compiled(emissions):
         from seqlab.crf.semi_markov_kernels import best_kernel
@@ -140,8 +153,9 @@ def best_segments(chain: SegmentChain) -> BestSegments:
     else:
         tags, begins, score = eager.best_segments(emissions, transitions, start, end, durations, lengths)
     inside = mask_from_lengths(lengths, T)
-    score = score.masked_fill(lengths == 0, 0.0).to(result_dtype(*chain[:5]))
-    return BestSegments(tags.masked_fill(~inside, -1), begins & inside, score)
+    score = score.masked_fill(lengths == 0, 0.0).to(chain.result_dtype())
+    steps = len(chain.emissions)
+    return BestSegments(tags.masked_fill(~inside, -1)[:steps], (begins & inside)[:steps], score)
 
 
 class _BothWays(NamedTuple):
@@ -153,15 +167,6 @@ class _BothWays(NamedTuple):
     beta: Tensor
     log_z: Tensor
     log_partition: Tensor
-
-    def labels(self, lengths: Tensor) -> Tensor:
-        """Return P(y holds at step t), (T, B, K): the segments begun so far less those that have ended before."""
-        padding = ~mask_from_lengths(lengths, len(self.entry)).unsqueeze(2)
-        level = self.log_z.unsqueeze(1)
-        begun = (self.entry + self.eta - level).exp_().masked_fill_(padding, 0.0)
-        ended = (self.alpha + self.beta - level).exp_().masked_fill_(padding, 0.0)
-        begun[1:] -= ended[:-1]
-        return begun.cumsum(dim=0).clamp_(0.0, 1.0).masked_fill_(padding, 0.0)
 
     def segments(self, chain: SegmentChain) -> Any:
         """Yield the probabilities of all segments of length 1 … L."""
@@ -207,30 +212,49 @@ class _LogPartition(torch.autograd.Function):
         saved = ctx.saved_tensors
         chain, found = SegmentChain(*saved[:6]), _BothWays(*saved[6:])
         weights = grad.double().masked_fill(found.log_partition == float("-inf"), 0.0)
-        by_label = found.labels(chain.lengths) * weights.unsqueeze(1)  # (T, B, K)
+        counts, labels = _segment_counts(chain, found)
+        by_label = labels * weights.unsqueeze(1)  # (T, B, K)
         rows = torch.arange(weights.numel(), device=weights.device)
-        moves, durations = _expected_counts(chain, found, weights)
+        moves, durations = _expected_moves(chain, found, weights), torch.einsum("blk,b->lk", counts, weights)
         last = by_label[(chain.lengths - 1).clamp(min=0), rows]
         grads = (by_label, moves, by_label[0].sum(dim=0), last.sum(dim=0), durations.T)
         return *(g.to(dtype) for g, dtype in zip(grads, ctx.dtypes, strict=True)), None
 
 
-def _expected_counts(chain: SegmentChain, found: _BothWays, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Σ_b weights[b] · the expected moves (K, K) and segments by length and label (L, K) of row b."""
+def _segment_counts(chain: SegmentChain, found: _BothWays) -> tuple[Tensor, Tensor]:
+    """Return the expected segments of each length and label, (B, L, K), and P(y holds at step t), (T, B, K)."""
+    (T, B, K), L = chain.emissions.shape, len(chain.durations)
     if not _compiled(chain.emissions):
-        moves = eager.move_counts(found.alpha, found.eta, chain.transitions, found.log_z, chain.lengths, weights)
-        return moves, eager.duration_counts(found.segments(chain), weights, chain.durations)
-    from seqlab.crf.semi_markov_kernels import duration_kernel, moves_kernel
+        padding = ~mask_from_lengths(chain.lengths, T).unsqueeze(2)
+        begun = (found.entry + found.eta - found.log_z.unsqueeze(1)).exp_().masked_fill_(padding, 0.0)
+        counts, labels = eager.segment_counts(found.segments(chain), begun, chain.durations)
+        return counts, labels.clamp_(max=1.0).masked_fill_(padding, 0.0)
+    from seqlab.crf.semi_markov_kernels import segments_kernel
 
-    rows, work = weights.numel(), _work(chain.emissions, chain.durations)
-    emissions, entry, alpha, eta, beta = (part.transpose(0, 1) for part in (chain.emissions, *found[:4]))
-    moves = chain.transitions.new_zeros((rows, *chain.transitions.shape))
+    emissions, entry, eta, beta = (
+        part.transpose(0, 1) for part in (chain.emissions, found.entry, found.eta, found.beta)
+    )
+    counts, labels = emissions.new_zeros((B, L, K)), emissions.new_zeros((B, T, K))
+    known = (entry, eta, beta, found.log_z, chain.lengths, counts, labels)
+    kernels.run(
+        segments_kernel, B, _work(chain.emissions, chain.durations), *_arrays(emissions, chain.durations, *known)
+    )
+    return counts, labels.clamp_(max=1.0).transpose(0, 1)
+
+
+def _expected_moves(chain: SegmentChain, found: _BothWays, weights: Tensor) -> Tensor:
+    """Return Σ_b weights[b] · the expected moves of row b, (K, K)."""
     known = (chain.transitions, found.log_z, chain.lengths)
-    kernels.run(moves_kernel, rows, work, *_arrays(alpha, eta, *known, moves))
-    durations = chain.durations.new_zeros((rows, *chain.durations.shape))
-    known = (found.log_z, chain.lengths, durations)
-    kernels.run(duration_kernel, rows, work, *_arrays(emissions, chain.durations, entry, beta, *known))
-    return torch.einsum("bij,b->ij", moves, weights), torch.einsum("blk,b->lk", durations, weights)
+    if not _compiled(chain.emissions):
+        return eager.move_counts(found.alpha, found.eta, *known, weights)
+    from seqlab.crf.semi_markov_kernels import moves_kernel
+
+    alpha, eta = found.alpha.transpose(0, 1), found.eta.transpose(0, 1)
+    moves = chain.transitions.new_zeros((weights.numel(), *chain.transitions.shape))
+    kernels.run(
+        moves_kernel, weights.numel(), _work(chain.emissions, chain.durations), *_arrays(alpha, eta, *known, moves)
+    )
+    return torch.einsum("bij,b->ij", moves, weights)
 
 
 def _compiled_messages(

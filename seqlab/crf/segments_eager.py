@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["best_segments", "duration_counts", "messages", "move_counts", "segment_probabilities"]
+__all__ = ["best_segments", "messages", "move_counts", "segment_counts", "segment_probabilities"]
 
 NEVER = float("-inf")
 
@@ -20,6 +20,9 @@ def messages(emissions: Tensor, transitions: Tensor, start: Tensor, durations: T
     `window` holds, for each length d, the score of a segment of that length that ends at the current step, with
     everything before it: entering costs the same whatever d, so a step shifts the window by one and adds its
     emissions, and −inf needs no special care as it would in a difference of cumulative sums.
+
+    Each step's largest α, as a whole number, is taken off what follows and given back in the results: so rounding
+    doesn't grow with the sums, and what was taken off adds up without any.
 
     Args:
         emissions: (T, D, B, K), float64, T ≥ 1.
@@ -34,12 +37,15 @@ def messages(emissions: Tensor, transitions: Tensor, start: Tensor, durations: T
     into = transitions.transpose(1, 2).unsqueeze(1)  # (D, 1, K to, K from)
     by_length = durations[:, None, None, :]  # (L, 1, 1, K)
     window = emissions.new_full((len(durations), *emissions.shape[1:]), NEVER)  # (L, D, B, K)
-    entry[0] = start.unsqueeze(1)
+    last, level = start, emissions.new_zeros((*emissions.shape[1:3], 1))  # level: (D, B, 1), what was taken off
     for t, emitted in enumerate(emissions):
-        if t > 0:
-            torch.logsumexp(alpha[t - 1].unsqueeze(2) + into, dim=3, out=entry[t])
-        window = torch.cat([entry[t : t + 1], window[:-1]]).add_(emitted)
-        torch.logsumexp(window + by_length, dim=0, out=alpha[t])
+        entered = start.unsqueeze(1) if t == 0 else torch.logsumexp(last.unsqueeze(2) + into, dim=3)  # (D, B, K)
+        window = torch.cat([entered.expand_as(emitted).unsqueeze(0), window[:-1]]).add_(emitted)
+        reached = torch.logsumexp(window + by_length, dim=0)  # (D, B, K)
+        entry[t], alpha[t] = entered + level, reached + level
+        largest = reached.amax(dim=2, keepdim=True)
+        taken = largest.masked_fill(largest == NEVER, 0.0).floor()
+        last, window, level = reached - taken, window - taken, level + taken
     return entry, alpha
 
 
@@ -64,12 +70,25 @@ def segment_probabilities(
         yield (before + durations[d] + beta[d:]).exp_().masked_fill(~inside.unsqueeze(2), 0.0)
 
 
-def duration_counts(probabilities: Iterator[Tensor], weights: Tensor, durations: Tensor) -> Tensor:
-    """Return Σ_b weights[b] · the expected number of segments of each length and label, (L, K)."""
-    counts = torch.zeros_like(durations)
+def segment_counts(probabilities: Iterator[Tensor], begun: Tensor, durations: Tensor) -> tuple[Tensor, Tensor]:
+    """Add up the probabilities of all segments.
+
+    Args:
+        probabilities: what `segment_probabilities` yields.
+        begun: (T, B, K), P(a segment of label y begins at step t).
+        durations: (L, K).
+
+    Returns:
+        The expected number of segments of each length and label, (B, L, K), and P(y holds at step t), (T, B, K): the
+        segments that have begun, less those that have ended before.
+    """
+    counts = begun.new_zeros((begun.size(1), *durations.shape))
+    rest, labels = begun.clone(), torch.zeros_like(begun)
     for d, found in enumerate(probabilities):
-        counts[d] = torch.einsum("tbk,b->k", found, weights)
-    return counts
+        labels[d:] += rest[: len(found)]
+        counts[:, d] = found.sum(dim=0)
+        rest = (rest[: len(found)] - found).clamp_(min=0.0)
+    return counts, labels
 
 
 def move_counts(

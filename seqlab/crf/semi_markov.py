@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from seqlab import chain
-from seqlab.chain.inputs import check_tags, result_dtype
+from seqlab.chain.inputs import check_tags
 from seqlab.crf import segments as engine
 from seqlab.crf.base import TransitionModule, check_reduction, reduced, refuse_pathless
+from seqlab.crf.checks import check_tensor, positive, whole
 from seqlab.crf.constraints import TransitionConstraints
 from seqlab.errors import ShapeError
 
@@ -61,7 +62,7 @@ class SemiMarkovCRF(TransitionModule):
         durations: (K, L), score of a label's segment of length 1 … L.
 
     Raises:
-        ShapeError: `num_tags` or `max_length` is not positive or the constraints have the wrong shape.
+        ShapeError: `num_tags` or `max_length` is no positive integer or the constraints have the wrong shape.
     """
 
     def __init__(
@@ -74,10 +75,8 @@ class SemiMarkovCRF(TransitionModule):
         allow_empty: bool = False,
     ) -> None:
         super().__init__(num_tags, batch_first, constraints, allow_empty)
-        if max_length <= 0:
-            raise ShapeError(f"invalid maximum length: {max_length}")
-        self.max_length = max_length
-        self.durations = nn.Parameter(torch.empty(num_tags, max_length))
+        self.max_length = positive("max_length", max_length, "maximum length")
+        self.durations = nn.Parameter(torch.empty(self.num_tags, self.max_length))
         self.reset_parameters()
 
     def __repr__(self) -> str:
@@ -105,17 +104,19 @@ class SemiMarkovCRF(TransitionModule):
         lengths = self._validate(emissions, mask)
         check_reduction(reduction)
         parts = self._parts(emissions, lengths)
-        score, log_z = self._score(parts, segments), self._log_partition(parts)
+        score, log_z = self._score(parts, segments), engine.log_partition(parts)
         refuse_pathless(log_z, lengths)
-        return reduced(score - log_z, lengths, reduction)
+        return reduced((score - log_z).to(parts.result_dtype()), lengths, reduction)
 
     def score(self, emissions: Tensor, segments: Segmentations, mask: Tensor | None = None) -> Tensor:
         """Return the (B,) scores of the segmentations. Arguments as in `forward`."""
-        return self._score(self._parts(emissions, self._validate(emissions, mask)), segments)
+        parts = self._parts(emissions, self._validate(emissions, mask))
+        return self._score(parts, segments).to(parts.result_dtype())
 
     def log_partition(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the (B,) log Z over all segmentations. Arguments as in `forward`."""
-        return self._log_partition(self._parts(emissions, self._validate(emissions, mask)))
+        parts = self._parts(emissions, self._validate(emissions, mask))
+        return engine.log_partition(parts).to(parts.result_dtype())
 
     def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return P(a segment of label y covers step t), (T, B, K), 0 in the padding, without gradient."""
@@ -147,20 +148,19 @@ class SemiMarkovCRF(TransitionModule):
         return engine.BestSegments(self._time_first(best.tags), self._time_first(best.begins), best.score)
 
     def _parts(self, emissions: Tensor, lengths: Tensor) -> engine.SegmentChain:
-        if not emissions.is_floating_point():
-            raise ShapeError(f"emissions must be floating point, got {emissions.dtype}")
         return engine.SegmentChain(self._time_first(emissions), *self.transition_scores(), self.durations, lengths)
-
-    def _log_partition(self, parts: engine.SegmentChain) -> Tensor:
-        return engine.log_partition(parts)
 
     def _score(self, parts: engine.SegmentChain, segments: Segmentations) -> Tensor:
         T, _, K = parts.emissions.shape
         if isinstance(segments, SegmentTags):
+            for name, values in segments._asdict().items():
+                check_tensor(name, values)
             given = SegmentTags(self._time_first(segments.tags), self._time_first(segments.begins))
         else:
             given = segment_tags(segments, parts.lengths, T)
         tags = check_tags(given.tags.to(parts.lengths.device), parts.lengths, T, K)
+        if given.begins.is_floating_point():
+            raise ShapeError(f"begins must be bool or of integers, got {given.begins.dtype}")
         begins = given.begins.to(parts.lengths.device).bool()
         if begins.shape != tags.shape:
             raise ShapeError(f"begins must have shape {tuple(tags.shape)}, got {tuple(begins.shape)}")
@@ -172,7 +172,7 @@ class SemiMarkovCRF(TransitionModule):
 
 
 def segment_score(parts: engine.SegmentChain, tags: Tensor, begins: Tensor) -> Tensor:
-    """Return s(z) of given segmentations, (B,), differentiable any number of times.
+    """Return s(z) of given segmentations, (B,), float64, differentiable any number of times.
 
     Args:
         parts: the chain.
@@ -182,6 +182,9 @@ def segment_score(parts: engine.SegmentChain, tags: Tensor, begins: Tensor) -> T
     Raises:
         ShapeError: a row does not begin with a segment, a label changes inside one, or one is too long.
     """
+    if len(parts.emissions) == 0:
+        parts = parts.with_a_step()
+        tags, begins = (part.new_zeros((1, parts.lengths.numel())) for part in (tags, begins))
     emissions, transitions, start, end, durations, lengths = parts
     (K, L), T = durations.shape, len(emissions)
     mask = chain.mask_from_lengths(lengths, T)  # (T, B)
@@ -198,8 +201,7 @@ def segment_score(parts: engine.SegmentChain, tags: Tensor, begins: Tensor) -> T
     score = score + moved.double().masked_fill(~(begins & mask)[1:], 0.0).sum(dim=0)
     last = tags.gather(0, (lengths - 1).clamp(min=0).unsqueeze(0)).squeeze(0)  # (B,)
     edges = start[tags[0]].double() + end[last].double()
-    score = score + edges.masked_fill(lengths == 0, 0.0)
-    return score.to(result_dtype(emissions, transitions, start, end, durations))
+    return score + edges.masked_fill(lengths == 0, 0.0)
 
 
 def segment_tags(segments: Sequence[Sequence[tuple[int, int, int]]], lengths: Tensor, num_steps: int) -> SegmentTags:
@@ -211,15 +213,24 @@ def segment_tags(segments: Sequence[Sequence[tuple[int, int, int]]], lengths: Te
         num_steps: T.
 
     Raises:
-        ShapeError: the number of rows is wrong, or a row's segments leave a gap, overlap or end elsewhere.
+        ShapeError: the number of rows is wrong, something is no (start, end, label) of integers, or a row's segments
+            leave a gap, overlap or end elsewhere.
     """
+    if not hasattr(segments, "__len__"):
+        raise ShapeError(f"segments must be lists of (start, end, label) or SegmentTags, got {segments!r}")
     if len(segments) != lengths.numel():
         raise ShapeError(f"segments must hold {lengths.numel()} rows, got {len(segments)}")
     tags = torch.zeros((lengths.numel(), num_steps), dtype=torch.int64)
     begins = torch.zeros_like(tags, dtype=torch.bool)
     for row, (parts, length) in enumerate(zip(segments, lengths.tolist(), strict=True)):
         reached = 0
-        for start, end, label in parts:
+        if not hasattr(parts, "__len__"):
+            raise ShapeError(f"segments of row {row} must be a list of (start, end, label), got {parts!r}")
+        for segment in parts:
+            if not hasattr(segment, "__len__") or len(segment) != 3:
+                raise ShapeError(f"segments of row {row} must be (start, end, label), got {segment!r}")
+            names = (f"{name} of a segment of row {row}" for name in ("start", "end", "label"))
+            start, end, label = map(whole, names, segment)
             if start != reached or not start < end <= length:
                 raise ShapeError(
                     f"segments of row {row} must cover steps 0 … {length - 1} without gap or overlap, "

@@ -12,7 +12,7 @@ import numpy as np
 from seqlab.exp_kernels import fast_exp
 from seqlab.kernels import jit
 
-__all__ = ["best_kernel", "duration_kernel", "messages_kernel", "moves_kernel"]
+__all__ = ["best_kernel", "messages_kernel", "moves_kernel", "segments_kernel"]
 
 NEVER = -np.inf
 TRUSTED = 1e-200  # what an exponential has lost is below 1e-307, far below this
@@ -62,16 +62,18 @@ def messages_kernel(
     """Fill entry ε and alpha α, (R, T, K), of rows begin … end − 1; the first half of the R rows runs forward.
 
     transitions and moves (2, K, K), tops (2,), starts (2, K): the two directions'. durations (L, K), lengths (R,).
+    Each step's largest α is taken off what follows, as in `segments_eager.messages`.
     """
-    L, K = durations.shape
+    (L, K), T = durations.shape, emissions.shape[1]
     value, total, largest, scratch = np.empty((L, K)), np.empty(K), np.empty(K), np.empty(K)
+    near, last, levels = np.empty((T, K)), np.empty(K), np.zeros(T + 1)  # near: ε_t less levels[t]
     for row in range(begin, end):
         way = 2 * row // len(lengths)
         for t in range(lengths[row]):
             if t == 0:
-                entry[row, 0] = starts[way]
+                near[0] = starts[way]
             else:
-                _enter(alpha[row, t - 1], transitions[way], moves[way], tops[way], scratch, entry[row, t])
+                _enter(last, transitions[way], moves[way], tops[way], scratch, near[t])
             longest = min(L, t + 1)
             for j in range(K):
                 total[j] = 0.0
@@ -79,7 +81,7 @@ def messages_kernel(
             for d in range(longest):
                 for j in range(K):
                     total[j] += emissions[row, t - d, j]
-                    value[d, j] = entry[row, t - d, j] + total[j] + durations[d, j]
+                    value[d, j] = near[t - d, j] + total[j] + durations[d, j] + (levels[t - d] - levels[t])
                     largest[j] = max(largest[j], value[d, j])
             for j in range(K):
                 total[j] = 0.0
@@ -87,26 +89,42 @@ def messages_kernel(
             for d in range(longest):
                 for j in range(K):
                     total[j] += fast_exp(value[d, j] - scratch[j])
+            top = NEVER
             for j in range(K):
-                alpha[row, t, j] = largest[j] + np.log(total[j]) if largest[j] > NEVER else NEVER
+                last[j] = largest[j] + np.log(total[j]) if largest[j] > NEVER else NEVER
+                top = max(top, last[j])
+            top = np.floor(top) if top > NEVER else 0.0
+            levels[t + 1] = levels[t] + top
+            for j in range(K):
+                entry[row, t, j], alpha[row, t, j] = near[t, j] + levels[t], last[j] + levels[t]
+                last[j] -= top
 
 
 @jit
-def duration_kernel(
-    begin: int, end: int, emissions: Any, durations: Any, entry: Any, beta: Any, log_z: Any, lengths: Any, counts: Any
-) -> None:
-    """Add up P(segment) over all segments of each length and label into counts (B, L, K)."""
+def segments_kernel(
+    begin: int, end: int, emissions: Any, durations: Any, entry: Any, eta: Any, beta: Any, log_z: Any, lengths: Any,
+    counts: Any, labels: Any,
+) -> None:  # fmt: skip
+    """Add up P(segment) over all segments: of each length and label into counts (B, L, K), and of those that cover a
+    step, by label, into labels (B, T, K).
+
+    `rest` is the probability of the segments that begin at a step and have not ended yet.
+    """
     L, K = durations.shape
-    total = np.empty(K)
+    total, rest = np.empty(K), np.empty(K)
     for row in range(begin, end):
-        for t in range(lengths[row]):
+        for first in range(lengths[row]):
             for j in range(K):
-                total[j] = -log_z[row]
-            for d in range(min(L, t + 1)):
+                total[j] = entry[row, first, j] - log_z[row]
+                rest[j] = fast_exp(total[j] + eta[row, first, j])
+            for d in range(min(L, lengths[row] - first)):
+                t = first + d
                 for j in range(K):
-                    total[j] += emissions[row, t - d, j]
-                    around = entry[row, t - d, j] + beta[row, t, j]
-                    counts[row, d, j] += fast_exp(around + total[j] + durations[d, j])
+                    labels[row, t, j] += rest[j]
+                    total[j] += emissions[row, t, j]
+                    here = fast_exp(total[j] + durations[d, j] + beta[row, t, j])
+                    counts[row, d, j] += here
+                    rest[j] = max(rest[j] - here, 0.0)
 
 
 @jit

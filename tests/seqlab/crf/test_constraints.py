@@ -85,6 +85,9 @@ def test_bad_schemes():
         label_constraints(["O"], "bio")
     with pytest.raises(ShapeError, match="labels of scheme BIO must be O or have a position of B, I, got 'E-x'"):
         label_constraints(["O", "E-x"], "BIO")
+    for label in (3, None, ["B-A"]):
+        with pytest.raises(ShapeError, match="labels must be strings, got"):
+            label_constraints(["B-A", label])
 
 
 def test_forbid():
@@ -95,6 +98,24 @@ def test_forbid():
     for arguments, name in (({"moves": [(0, 3)]}, "moves"), ({"start": [-1]}, "start"), ({"end": [3]}, "end")):
         with pytest.raises(ShapeError, match=f"{name} must hold tags in 0 … 2"):
             forbid(3, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((3, [(0, 1, 2)]), r"moves must hold pairs of tags \(from, to\), got \(0, 1, 2\)"),
+        ((3, [1]), "moves must hold pairs of tags .* got 1"),
+        ((3, [(0, 1.5)]), r"a tag in moves must be an integer, got 1\.5"),
+        ((3, ["ab"]), "a tag in moves must be an integer, got 'a'"),
+        ((3, [], ["a"]), "a tag in start must be an integer, got 'a'"),
+        ((3, [], [], [None]), "a tag in end must be an integer, got None"),
+        ((0,), "invalid number of tags: 0"),
+        ((2.5,), r"num_tags must be an integer, got 2\.5"),
+    ],
+)
+def test_bad_moves(arguments, message):
+    with pytest.raises(ShapeError, match=message):
+        forbid(*arguments)
 
 
 @pytest.mark.parametrize("scheme", ["BIO", "IOB1", "IOE2", "BIOES"])

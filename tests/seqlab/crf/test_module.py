@@ -227,6 +227,14 @@ def test_hidden_minus_1e4_transitions_train_without_nan():
             r"the first two dimensions of emissions and mask must match, got \(2, 2\) and \(1, 2\)",
         ),
         ({"mask": torch.tensor([[0, 1], [0, 1]])}, "mask of the first timestep must all be on"),
+        ({"mask": torch.full((2, 2), 0.5)}, r"mask must be bool or of integers, got torch\.float32"),
+        ({"mask": torch.ones(2, 2, dtype=torch.float64)}, r"got torch\.float64"),
+        ({"emissions": [[[0.0]]]}, "emissions must be a tensor, got list"),
+        ({"emissions": None}, "emissions must be a tensor, got NoneType"),
+        ({"emissions": torch.zeros(2, 2, 3).long()}, r"emissions must be floating point, got torch\.int64"),
+        ({"tags": [[0, 0], [0, 0]]}, "tags must be a tensor, got list"),
+        ({"tags": None}, "tags must be a tensor, got NoneType"),
+        ({"mask": [[True, True], [True, True]]}, "mask must be a tensor, got list"),
         ({"reduction": "avg"}, "invalid reduction: avg"),
         ({"tags": torch.full((2, 2), 3)}, "tags must lie in 0 … 2, got 3"),
         ({"emissions": torch.full((2, 2, 3), float("nan"))}, "emissions must hold no NaN"),
@@ -238,7 +246,38 @@ def test_bad_input(arguments, message):
         CRF(3)(**(good | arguments))
 
 
+def test_decoding_refuses_a_mask_of_floats():
+    with pytest.raises(ShapeError, match=r"mask must be bool or of integers, got torch\.float16"):
+        CRF(3).decode(torch.zeros(2, 2, 3), torch.ones(2, 2, dtype=torch.float16))
+    found = CRF(3).decode(torch.zeros(2, 2, 3), torch.tensor([[1, 1], [1, 0]]))
+    assert [len(tags) for tags in found] == [2, 1]
+
+
+def test_other_methods_refuse_the_same():
+    crf, emissions = CRF(3), torch.zeros(2, 2, 3)
+    for nbest in (1.5, "3", True):
+        with pytest.raises(ShapeError, match=f"nbest must be an integer, got {nbest!r}"):
+            crf.decode(emissions, nbest=nbest)
+    with pytest.raises(ShapeError, match=r"emissions must be floating point, got torch\.int64"):
+        crf.partial_log_likelihood(emissions.long(), torch.zeros(2, 2).long())
+    with pytest.raises(ShapeError, match="allowed must be a tensor, got list"):
+        crf.partial_log_likelihood(emissions, [[0, 0], [0, 0]])
+    with pytest.raises(ShapeError, match="other_emissions must be a tensor, got list"):
+        crf.kl(emissions, [0.0])
+
+
+@pytest.mark.parametrize("num_tags", [1.5, "3", None, True, 3.0, torch.tensor(3.0)])
+def test_the_number_of_tags_is_an_integer(num_tags):
+    with pytest.raises(ShapeError, match="num_tags must be an integer, got"):
+        CRF(num_tags)
+    assert type(CRF(torch.tensor(3)).num_tags) is int
+
+
 def test_bad_construction():
+    with pytest.raises(ShapeError, match=r"constraints\.start must be a tensor, got list"):
+        CRF(1, constraints=TransitionConstraints([True], [True], [[True]]))
+    with pytest.raises(ShapeError, match=r"constraints\.start must be a tensor, got NoneType"):
+        CRF(1, constraints="BIO")
     with pytest.raises(ValueError, match="invalid number of tags: 0"):
         CRF(0)
     wrong = TransitionConstraints(torch.ones(2), torch.ones(2), torch.ones(2, 3))
