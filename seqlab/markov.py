@@ -5,23 +5,26 @@
 `MarkovChain` is estimated from sequences of named states, or written down, and answers what textbooks ask of it:
 path probabilities, where it will be after n steps, where in the long run, how long until it gets somewhere, and
 whether one step of memory is enough. Sources: Norris, "Markov Chains" (1997), chapter 1; Kemeny and Snell, "Finite
-Markov Chains" (1960), chapter 3 (fundamental matrix); Anderson and Goodman, "Statistical Inference about Markov
-Chains" (1957) (order test).
+Markov Chains" (1960), chapter 3 (fundamental matrix). The test of the order is in
+`seqlab.markov_order`, the linear systems are in `seqlab.markov_elimination`.
 """
 
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from numbers import Real
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from seqlab import chain
-from seqlab.errors import ShapeError
+from seqlab.errors import ConfigError, ShapeError
+from seqlab.markov_elimination import solve_transient, stationary
+from seqlab.markov_order import OrderTest, as_sequences, as_states, order_test
 from seqlab.pictures import ChainGraph, chain_graph
 
-__all__ = ["Absorption", "MarkovChain", "OrderTest"]
+__all__ = ["Absorption", "MarkovChain", "OrderTest", "Table"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,20 +49,14 @@ class Absorption(NamedTuple):
     visits: Floats
 
 
-class OrderTest(NamedTuple):
-    """Likelihood-ratio test of a chain of order `order` against one of order `order` + 1.
+class Table(dict[State, dict[State, float]]):
+    """{from: {to: probability}}, a dict like any other, zeros left out.
 
     Attributes:
-        order: the hypothesis.
-        statistic: 2 (log-likelihood of order + 1 less that of order), asymptotically chi-squared.
-        degrees: degrees of freedom.
-        p_value: the chance of such a statistic or a larger one if the hypothesis is right.
+        start: {state: probability} to begin there, zeros left out; None: nothing is said about it.
     """
 
-    order: int
-    statistic: float
-    degrees: int
-    p_value: float
+    start: dict[State, float] | None = None
 
 
 class MarkovChain:
@@ -67,8 +64,8 @@ class MarkovChain:
 
     Args:
         states: the K names, all different.
-        transitions: (K, K), each row sums to 1: from row to column.
-        start: (K,), sums to 1; None: uniform.
+        transitions: (K, K), each row sums to 1 within 1e-5 and is divided by its sum: from row to column.
+        start: (K,), likewise; None: uniform, and left out of tables and pictures.
 
     Attributes:
         states: the names.
@@ -80,13 +77,14 @@ class MarkovChain:
     """
 
     def __init__(self, states: Sequence[State], transitions: ArrayLike, start: ArrayLike | None = None) -> None:
-        self.states = list(states)
+        self.states = as_states(states)
         K = len(self.states)
         if K == 0 or len(set(self.states)) != K:
             raise ShapeError(f"states must be at least one and all different, got {self.states}")
         first = np.full(K, 1 / K) if start is None else start
         self.transitions = _distributions(transitions, (K, K), "transitions")
         self.start = _distributions(first, (K,), "start")
+        self._start_given = start is not None
         self._numbers = {state: number for number, state in enumerate(self.states)}
 
     def __repr__(self) -> str:
@@ -102,17 +100,17 @@ class MarkovChain:
 
         Args:
             sequences: sequences of states; empty ones count nothing.
-            smoothing: added to every count; 0 is the maximum likelihood, 1 Laplace's rule.
+            smoothing: added to every count, 0 ≤ smoothing < inf; 0 is the maximum likelihood, 1 Laplace's rule.
             states: the states in order; None: those met, in order of appearance.
 
         Raises:
-            ShapeError: there is no state at all, one is not among `states`, or the smoothing is negative.
+            ShapeError: there is no state at all, one is not among `states`, or the smoothing is out of range.
         """
-        sequences = _sequences(sequences)
-        if smoothing < 0:
-            raise ShapeError(f"smoothing must not be negative, got {smoothing}")
+        sequences = as_sequences(sequences)
+        if not isinstance(smoothing, Real) or not 0 <= float(smoothing) < np.inf:
+            raise ShapeError(f"smoothing must be a number, 0 ≤ smoothing < inf, got {smoothing!r}")
         met = dict.fromkeys(state for sequence in sequences for state in sequence)
-        names = list(met) if states is None else list(states)
+        names = list(met) if states is None else as_states(states)
         if not names:
             raise ShapeError("sequences must hold at least one state, got none")
         unknown = [state for state in met if state not in set(names)]
@@ -127,28 +125,73 @@ class MarkovChain:
         return cls(names, _shares(moves, names), _shares(start[None], ["the start"])[0])
 
     @classmethod
-    def from_table(cls, table: Mapping[Any, Mapping[Any, float]], start: Mapping[Any, float] | None = None) -> Self:
-        """Read {from: {to: probability}}; what is missing is 0. A pandas DataFrame works through `.T.to_dict()`."""
+    def from_table(cls, table: Any, start: Mapping[Any, float] | None = None) -> Self:
+        """Read what `to_table` or `to_pandas` returned, or any such table.
+
+        Args:
+            table: {from: {to: probability}}, where what is missing is 0; or a pandas DataFrame, from row to column.
+            start: {state: probability}; None: what the table knows of it (`Table.start`, or a DataFrame's
+                `attrs["start"]`), or uniform.
+
+        Raises:
+            ShapeError: the table is of another kind, a row is no distribution, or `start` names a state that the
+                table does not.
+        """
+        if hasattr(table, "to_dict") and hasattr(table, "attrs"):
+            known, table = table.attrs.get("start"), table.T.to_dict()
+        else:
+            known = getattr(table, "start", None)
+        if not isinstance(table, Mapping) or not all(isinstance(row, Mapping) for row in table.values()):
+            kind = type(table).__name__
+            raise ShapeError(f"table must be {{from: {{to: probability}}}} or a pandas DataFrame, got {kind}")
+        start = known if start is None else start
         names = list(dict.fromkeys([*table, *(to for row in table.values() for to in row)]))
         moves = [[table.get(a, {}).get(b, 0.0) for b in names] for a in names]
-        return cls(names, moves, None if start is None else [start.get(name, 0.0) for name in names])
+        if start is None:
+            return cls(names, moves)
+        if not isinstance(start, Mapping):
+            raise ShapeError(f"start must be {{state: probability}} or None, got {type(start).__name__}")
+        unknown = [name for name in start if name not in set(names)]
+        if unknown:
+            raise ShapeError(f"start must name states of the table, {names}, got {unknown} too")
+        return cls(names, moves, [start.get(name, 0.0) for name in names])
 
-    def to_table(self) -> dict[State, dict[State, float]]:
-        """Return {from: {to: probability}}, zeros left out."""
-        rows = zip(self.states, self.transitions.tolist(), strict=True)
-        return {a: {b: p for b, p in zip(self.states, row, strict=True) if p > 0} for a, row in rows}
+    def to_table(self) -> Table:
+        """Return {from: {to: probability}}, zeros left out; the start, if it was given, is its attribute `start`."""
+        table = Table(zip(self.states, map(self._shown, self.transitions), strict=True))
+        table.start = self._shown(self.start) if self._start_given else None
+        return table
+
+    def _shown(self, row: Floats) -> dict[State, float]:
+        return {name: p for name, p in zip(self.states, row.tolist(), strict=True) if p > 0}
 
     def to_pandas(self) -> Any:
-        """Return the transitions as a pandas DataFrame, from row to column."""
+        """Return the transitions as a pandas DataFrame, from row to column.
+
+        The start, if it was given, is `attrs["start"]`, {state: probability}; a CSV file does not hold it.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
         try:
             import pandas
         except ImportError as error:
-            raise ShapeError("to_pandas needs pandas: pip install pandas, or use to_table") from error
-        return pandas.DataFrame(self.transitions, index=self.states, columns=self.states)
+            raise ConfigError("to_pandas needs pandas: pip install pandas, or use to_table") from error
+        frame = pandas.DataFrame(self.transitions, index=self.states, columns=self.states)
+        if self._start_given:
+            frame.attrs["start"] = self._shown(self.start)
+        return frame
 
-    def graph(self, *, least: float = 0.0) -> ChainGraph:
-        """Return the chain as a graph to draw or write: see `seqlab.pictures`."""
-        return chain_graph(self.transitions, self.states, start=self.start, least=least)
+    def graph(self, *, least: float = 0.0, start: bool | None = None) -> ChainGraph:
+        """Return the chain as a graph to draw or write: see `seqlab.pictures`.
+
+        Args:
+            least: edges with a probability of at most this are left out.
+            start: whether each state's probability to begin there is written in it; None: if it was given, or
+                estimated by `fit`.
+        """
+        written = self._start_given if start is None else start
+        return chain_graph(self.transitions, self.states, start=self.start if written else None, least=least)
 
     def log_probability(self, path: Sequence[State]) -> float:
         """Return log P(path), −inf if it is impossible, 0 for an empty one."""
@@ -161,19 +204,19 @@ class MarkovChain:
         """Return P(path)."""
         return float(np.exp(self.log_probability(path)))
 
-    def simulate(self, steps: int, *, count: int | None = None, seed: int = 0) -> list[Any]:
+    def simulate(self, steps: int, *, count: int | None = None, seed: int | np.random.Generator = 0) -> list[Any]:
         """Draw a path of `steps` states; with `count`, a list of that many.
 
-        The same seed gives the same paths, and the first paths of a larger `count`'s.
+        The same seed, or a generator in the same state, gives the same paths, and the first paths of a larger
+        `count`'s.
+
+        Raises:
+            ShapeError: `steps` or `count` is no integer ≥ 0, or the seed is none and no numpy Generator.
         """
-        if steps < 0 or (count is not None and count < 0):
-            raise ShapeError(f"steps and count must not be negative, got {steps} and {count}")
+        _check_count("steps", steps)
+        _check_count("count", 0 if count is None else count)
         paths = np.empty((1 if count is None else count, steps), dtype=np.int64)
-        chances = (
-            np.stack([np.random.default_rng([seed, row]).random(steps) for row in range(len(paths))])
-            if steps
-            else paths
-        )
+        chances = _chances(seed, *paths.shape)
         moves, first = self.transitions.cumsum(axis=1), self.start.cumsum()
         for t in range(steps):
             before = np.broadcast_to(first, (len(paths), first.size)) if t == 0 else moves[paths[:, t - 1]]
@@ -185,11 +228,16 @@ class MarkovChain:
 
     def after(self, steps: int, start: State | None = None) -> Floats:
         """Return the (K,) distribution after `steps` moves, from one state or from the chain's own start."""
-        if steps < 0:
-            raise ShapeError(f"steps must not be negative, got {steps}")
-        first = self.start if start is None else np.eye(len(self.states))[self._number(start)]
-        found: Floats = first @ np.linalg.matrix_power(self.transitions, steps)
-        return found
+        _check_count("steps", steps)
+        found, power = self.start if start is None else np.eye(len(self.states))[self._number(start)], self.transitions
+        while steps:
+            if steps & 1:
+                found = found @ power
+            steps >>= 1
+            if steps:
+                power = power @ power
+                power /= power.sum(axis=1, keepdims=True)  # or rounding would double with each squaring
+        return np.array(found / found.sum())
 
     def classes(self) -> list[list[State]]:
         """Return the communicating classes: states that can reach each other; closed ones, never left, come first."""
@@ -227,7 +275,7 @@ class MarkovChain:
             if reach[inside[0]].sum() > inside.size:
                 continue
             row = np.zeros(len(self.states))
-            row[inside] = _stationary(self.transitions[np.ix_(inside, inside)])
+            row[inside] = stationary(self.transitions[np.ix_(inside, inside)])
             rows.append(row)
         return np.array(rows)
 
@@ -256,27 +304,32 @@ class MarkovChain:
         """
         ends = np.flatnonzero(np.diag(self.transitions) == 1.0)
         rest = np.setdiff1d(np.arange(len(self.states)), ends)
-        stuck = [self.states[i] for i in rest if not self._reach()[i, ends].any()]
+        ended = np.asarray(self._reach()[:, ends].any(axis=1))
+        stuck = [self.states[i] for i in rest if not ended[i]]
         if not ends.size or stuck:
             what = f"none can be reached from {stuck}" if ends.size else "no state has a probability of 1 to stay"
             raise ShapeError(f"the chain must end in absorbing states, but {what}")
-        visits = np.asarray(np.linalg.inv(np.eye(rest.size) - self.transitions[np.ix_(rest, rest)]), np.float64)
-        into = visits @ self.transitions[np.ix_(rest, ends)]
+        into = self.transitions[np.ix_(rest, ends)]
+        rewards = np.hstack([into, np.ones((rest.size, 1)), np.eye(rest.size)])
+        found = solve_transient(self.transitions[np.ix_(rest, rest)], into.sum(axis=1), rewards)
+        chances, steps, visits = np.split(found, [ends.size, ends.size + 1], axis=1)
         transient, absorbing = ([self.states[i] for i in group] for group in (rest, ends))
-        return Absorption(transient, absorbing, into, visits.sum(axis=1), visits)
+        return Absorption(transient, absorbing, chances, steps[:, 0], visits)
 
-    def hitting_probabilities(self, targets: Iterable[State]) -> Floats:
-        """Return the (K,) chances of ever being in one of the targets (Norris, theorem 1.3.2)."""
+    def hitting_probabilities(self, targets: State | Iterable[State]) -> Floats:
+        """Return the (K,) chances of ever being in one of the targets, or in the one (Norris, theorem 1.3.2)."""
         aim, can = self._targets(targets)
         free = np.flatnonzero(can & ~aim)
         found = aim.astype(np.float64)
-        inner = np.eye(free.size) - self.transitions[np.ix_(free, free)]
-        found[free] = np.linalg.solve(inner, self.transitions[np.ix_(free, np.flatnonzero(aim))].sum(axis=1))
+        into = self.transitions[np.ix_(free, np.flatnonzero(aim))].sum(axis=1, keepdims=True)
+        found[free] = self._until_left(free, into)
         return found.clip(0.0, 1.0)
 
-    def hitting_times(self, targets: Iterable[State]) -> Floats:
-        """Return the (K,) expected moves until one of the targets, inf where it may never come (theorem 1.3.5)."""
-        targets = list(targets)
+    def hitting_times(self, targets: State | Iterable[State]) -> Floats:
+        """Return the (K,) expected moves until one of the targets, or the one, inf where it may never come.
+
+        Norris, theorem 1.3.5.
+        """
         aim, can = self._targets(targets)
         lost = ~can & ~aim
         # A time is finite only where no path leads to a state from which the targets are out of reach,
@@ -286,8 +339,7 @@ class MarkovChain:
         certain = ~(_reach(blocked) & lost).any(axis=1)
         free = np.flatnonzero(certain & ~aim)
         found = np.where(aim, 0.0, np.inf)
-        inner = np.eye(free.size) - self.transitions[np.ix_(free, free)]
-        found[free] = np.linalg.solve(inner, np.ones(free.size))
+        found[free] = self._until_left(free, np.ones((free.size, 1)))
         return found
 
     @staticmethod
@@ -301,47 +353,39 @@ class MarkovChain:
             sequences: sequences of states.
             order: at least 0.
         """
-        sequences = _sequences(sequences)
-        if order < 0:
-            raise ShapeError(f"order must not be negative, got {order}")
-        longer: dict[tuple[State, ...], dict[State, int]] = {}
-        for sequence in sequences:
-            for t in range(order + 1, len(sequence)):
-                row = longer.setdefault(tuple(sequence[t - order - 1 : t]), {})
-                row[sequence[t]] = row.get(sequence[t], 0) + 1
-        if not longer:
-            raise ShapeError(f"sequences must hold more than {order + 1} states, none does")
-        shorter: dict[tuple[State, ...], dict[State, int]] = {}
-        for history, row in longer.items():
-            total = shorter.setdefault(history[1:], {})
-            for state, count in row.items():
-                total[state] = total.get(state, 0) + count
-        statistic = 2 * (_log_likelihood(longer) - _log_likelihood(shorter))
-        histories: dict[tuple[State, ...], int] = {}
-        for history in longer:
-            histories[history[1:]] = histories.get(history[1:], 0) + 1
-        degrees = sum((count - 1) * (len(shorter[history]) - 1) for history, count in histories.items())
-        half = torch.tensor([degrees / 2, max(statistic, 0.0) / 2], dtype=torch.float64)
-        p_value = float(torch.special.gammaincc(half[0], half[1])) if degrees else 1.0
-        return OrderTest(order, max(statistic, 0.0), degrees, p_value)
+        return order_test(sequences, order)
+
+    def _until_left(self, inside: Ints, rewards: Floats) -> Floats:
+        """Return what is collected, (n,), of rewards (n, 1) per visit, until the chain leaves n of the states."""
+        outside = np.setdiff1d(np.arange(len(self.states)), inside)
+        exits = self.transitions[np.ix_(inside, outside)].sum(axis=1)
+        return solve_transient(self.transitions[np.ix_(inside, inside)], exits, rewards)[:, 0]
 
     def _scores(self) -> tuple[torch.Tensor, torch.Tensor]:
         with np.errstate(divide="ignore"):
             return torch.from_numpy(np.log(self.transitions)), torch.from_numpy(np.log(self.start))
 
     def _number(self, state: State) -> int:
-        if state not in self._numbers:
+        if isinstance(state, torch.Tensor):
+            state = cast(State, state.tolist())
+        if not isinstance(state, Hashable) or state not in self._numbers:
             raise ShapeError(f"state must be one of {self.states}, got {state!r}")
         return self._numbers[state]
 
     def _path(self, path: Sequence[State]) -> list[int]:
-        return [self._number(state) for state in path]
+        return [self._number(state) for state in as_states(path)]
 
     def _reach(self) -> NDArray[np.bool_]:
         return _reach(self.transitions)
 
-    def _targets(self, targets: Iterable[State]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _targets(self, targets: State | Iterable[State]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which states are targets, and from which one of them can be reached."""
+        if isinstance(targets, np.ndarray | torch.Tensor):
+            targets = cast(State | list[State], targets.tolist())
+        one = isinstance(targets, str) or not isinstance(targets, Iterable)
+        if one or (isinstance(targets, Hashable) and targets in self._numbers):
+            targets = [cast(State, targets)]
+        assert isinstance(targets, Iterable)
         numbers = [self._number(state) for state in targets]
         if not numbers:
             raise ShapeError("targets must name at least one state, got none")
@@ -349,6 +393,18 @@ class MarkovChain:
         aim[numbers] = True
         can = np.asarray(self._reach()[:, numbers].any(axis=1))
         return aim, can
+
+
+def _chances(seed: int | np.random.Generator, rows: int, steps: int) -> Floats:
+    """Draw (rows, steps) uniform numbers, the same in a row whatever the number of rows."""
+    if isinstance(seed, np.random.Generator):
+        return seed.random((rows, steps))
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ShapeError(f"seed must be an integer ≥ 0 or a numpy Generator, got {seed!r}")
+    chances = np.empty((rows, steps))
+    for row in range(rows):
+        chances[row] = np.random.default_rng([int(seed), row]).random(steps)
+    return chances
 
 
 def _reach(transitions: Floats) -> NDArray[np.bool_]:
@@ -360,45 +416,26 @@ def _reach(transitions: Floats) -> NDArray[np.bool_]:
     return reach
 
 
-def _stationary(transitions: Floats) -> Floats:
-    """Return the stationary distribution of an irreducible chain (Grassmann, Taksar and Heyman 1985).
-
-    The last state is taken out of the chain, its moves handed to those that it would have led to, and so on until one
-    is left; then the shares are read back. Nothing is subtracted, so that even a share of 1e-300 has all its digits.
-    """
-    moves, shares = transitions.copy(), np.ones(len(transitions))
-    for last in range(len(moves) - 1, 0, -1):
-        moves[:last, last] /= moves[last, :last].sum()
-        moves[:last, :last] += np.outer(moves[:last, last], moves[last, :last])
-    for state in range(1, len(moves)):
-        shares[state] = shares[:state] @ moves[:state, state]
-        shares[: state + 1] /= shares[: state + 1].max()  # or they would overflow
-    found: Floats = shares / shares.sum()
-    return found
-
-
-def _sequences(values: Iterable[Sequence[State]]) -> list[list[State]]:
-    """Return the sequences as lists of states that can be looked up: a tensor's numbers as numbers.
-
-    Raises:
-        ShapeError: one sequence came, not a list of them.
-    """
-    if isinstance(values, str):
-        raise ShapeError(f"sequences must be a list of sequences, got one text, {values[:20]!r}: put it in a list")
-    found = [row.tolist() if isinstance(row, np.ndarray | torch.Tensor) else row for row in values]
-    if not all(isinstance(row, Iterable) for row in found):
-        raise ShapeError("sequences must be a list of sequences, got a list of states: put it in a list")
-    return [list(row) for row in found]
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, int | np.integer) or value < 0:
+        raise ShapeError(f"{name} must be an integer ≥ 0, got {value!r}")
 
 
 def _distributions(values: ArrayLike, shape: tuple[int, ...], name: str) -> Floats:
-    rows = np.array(values, dtype=np.float64)
+    """Return distributions in the last axis that sum to 1 but for rounding; what was printed to six digits may come."""
+    try:
+        rows = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"{name} must be numbers of shape {shape}, got what is no such array: {error}") from None
     if rows.shape != shape:
         raise ShapeError(f"{name} must have shape {shape}, got {rows.shape}")
-    sums = rows.sum(axis=-1)
+    sums = rows.sum(axis=-1, keepdims=True)
     if not (rows >= 0).all() or not np.allclose(sums, 1.0, atol=1e-8):
-        raise ShapeError(f"{name} must not be negative and sum to 1, got sums {np.round(sums, 6).tolist()}")
-    return rows
+        raise ShapeError(f"{name} must not be negative and sum to 1, got sums {np.round(sums[..., 0], 6).tolist()}")
+    # What already sums to 1 within rounding stays as it is, so that a table read back is the same to the last bit.
+    rounding = 2 * shape[-1] * np.finfo(np.float64).eps
+    exact: Floats = np.where(np.abs(sums - 1.0) <= rounding, rows, rows / sums)
+    return exact
 
 
 def _shares(counts: Floats, names: Sequence[State]) -> Floats:
@@ -409,12 +446,3 @@ def _shares(counts: Floats, names: Sequence[State]) -> Floats:
     uniform = np.full(counts.shape, 1 / counts.shape[1])
     shares: Floats = np.where(totals > 0, counts / np.where(totals > 0, totals, 1.0), uniform)
     return shares
-
-
-def _log_likelihood(table: Mapping[tuple[State, ...], Mapping[State, int]]) -> float:
-    """Return Σ n log(n / row sum), the maximum log-likelihood of a table of counts."""
-    found = 0.0
-    for row in table.values():
-        counts = np.array(list(row.values()), dtype=np.float64)
-        found += float((counts * np.log(counts / counts.sum())).sum())
-    return found

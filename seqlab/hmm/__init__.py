@@ -1,7 +1,8 @@
 """Hidden Markov models with the interface of `hmmlearn.hmm`, computed by `seqlab.chain`.
 
 Like hmmlearn these classes speak numpy: the sequences lie behind each other in one array, and `lengths` says
-how long each is; None is one sequence. Missing observations are rows of NaN, or masked (`numpy.ma`).
+how long each is; None is one sequence. Missing observations are rows of NaN, or masked (`numpy.ma`); symbols and
+counts, being integers, can only be masked.
 
 Beyond hmmlearn: `fit_supervised` (known states), `fit(…, states=…)` (some known), `partial_fit` (online),
 `decode_k_best`, `to_chain` (the scores for `seqlab.chain`, on any device) and `endprob_` (an end distribution).

@@ -25,7 +25,17 @@ from seqlab.chain.explain import ViterbiWalk, explain_viterbi
 from seqlab.chain.kbest import k_best
 from seqlab.errors import ShapeError
 from seqlab.hmm.estimator import Estimator, NotFittedError, Random, random_state
-from seqlab.hmm.inputs import Floats, Ints, Mask, Observations, real_rows, sequence_sizes, state_labels
+from seqlab.hmm.inputs import (
+    Floats,
+    Ints,
+    Mask,
+    Observations,
+    as_array,
+    check_integer,
+    real_rows,
+    sequence_sizes,
+    state_labels,
+)
 from seqlab.hmm.monitor import ConvergenceMonitor
 
 __all__ = ["DECODER_ALGORITHMS", "AbstractHMM", "ChainInputs", "KBestPaths", "Statistics"]
@@ -49,7 +59,7 @@ class ChainInputs(NamedTuple):
 class KBestPaths(NamedTuple):
     """The k best paths of each of S sequences: `log_prob` (k, S), best first; `states` (k, n_samples).
 
-    Where a sequence has fewer than k paths, log_prob is −inf.
+    Where a sequence has fewer than k paths, log_prob is −inf and its states are −1.
     """
 
     log_prob: Floats
@@ -70,6 +80,7 @@ class AbstractHMM(Estimator):
     transmat_: Floats
     endprob_: Floats | None = None
     n_features: int | None
+    _emits_densities = False  # whether exp of an emission's score is a density, not a probability
 
     def __init__(
         self, n_components: int, algorithm: str, random_state: Random, n_iter: int, tol: float, verbose: bool,
@@ -125,7 +136,8 @@ class AbstractHMM(Estimator):
         """Estimate the parameters by expectation–maximisation, or by its variational twin.
 
         Args:
-            X: (n_samples, n_features). A missing row is NaN or masked (`numpy.ma`) throughout.
+            X: (n_samples, n_features). A missing row is NaN or masked (`numpy.ma`) throughout; symbols and counts
+                are integers, which have no NaN: those are masked.
             lengths: (n_sequences,), adding up to n_samples; None: one sequence.
             states: (n_samples,), the states as far as they are known, −1 elsewhere (semi-supervised training).
 
@@ -208,16 +220,19 @@ class AbstractHMM(Estimator):
     ) -> ViterbiWalk:
         """Return every δ and back-pointer of Viterbi's run over one sequence; printed, it is the walk in words.
 
-        Among equally good predecessors it takes the first, where `decode` takes hmmlearn's choice, the last.
+        The path is that of `decode`. A δ is shown as a probability too, except where the emissions are densities
+        (Gaussians, mixtures).
 
         Args:
             X: the observations of one sequence.
             states: names of the states.
             steps: names of the steps.
         """
-        emissions = self._emission_scores(self._checked(X, None))
-        transitions, start, end = self._chain_scores()
-        return explain_viterbi(emissions, transitions, start, end, states=states, steps=steps)
+        return self._walk(self._emission_scores(self._checked(X, None)), states, steps)
+
+    def _walk(self, emissions: Floats, states: Sequence[str] | None, steps: Sequence[str] | None) -> ViterbiWalk:
+        chances, scores = not self._emits_densities, self._chain_scores()
+        return explain_viterbi(emissions, *scores, states=states, steps=steps, probabilities=chances, last_wins=True)
 
     def decode(
         self,
@@ -225,24 +240,46 @@ class AbstractHMM(Estimator):
         lengths: ArrayLike | None = None,
         algorithm: str | None = None,
         *,
-        explain: bool = False,
+        explain: bool | Sequence[str] = False,
     ) -> tuple[float, Ints]:
         """Return the log-probability of the states found, and the states, (n_samples,).
 
         With "viterbi" the states are the most probable path and its joint log-probability with X; with "map"
         they are each step's most probable state, and the number is the sum of those posteriors, as in hmmlearn.
-        With `explain` the run over one sequence is printed too: see the method `explain`.
+
+        Args:
+            X: (n_samples, n_features).
+            lengths: (n_sequences,), adding up to n_samples; None: one sequence.
+            algorithm: "viterbi" or "map"; None: the model's `algorithm`.
+            explain: whether Viterbi's run over each sequence is printed too (see the method `explain`); or the names
+                of the K states to print it with.
+
+        Raises:
+            ShapeError: an argument is wrong, or `explain` goes with "map", which is no Viterbi run.
         """
-        if explain:
-            print(self.explain(X))
         algorithm = algorithm or self.algorithm
         if algorithm not in DECODER_ALGORITHMS:
             raise ShapeError(f"algorithm must be 'viterbi' or 'map', got {algorithm!r}")
+        told = explain if isinstance(explain, bool) else True
         if algorithm == "map":
+            if told:
+                raise ShapeError("explain tells a Viterbi run: leave it out, or decode with algorithm='viterbi'")
             posteriors = self.predict_proba(X, lengths)
             return float(posteriors.max(axis=1).sum()), posteriors.argmax(axis=1)
-        path = self._best_path(self._checked(X, lengths))
+        data = self._checked(X, lengths)
+        if told:
+            self._print_walks(data, None if isinstance(explain, bool) else explain)
+        path = self._best_path(data)
         return float(path.score.sum()), path.states
+
+    def _print_walks(self, data: Observations, states: Sequence[str] | None) -> None:
+        """Print Viterbi's run over each sequence, numbered if there are several."""
+        rows = np.split(self._emission_scores(data), np.cumsum(data.sizes)[:-1])
+        for number, row in enumerate(rows, 1):
+            if len(rows) > 1:
+                print(f"sequence {number} of {len(rows)}" + ("" if len(row) else ": empty"))
+            if len(row):
+                print(self._walk(row, states, None))
 
     def _best_path(self, data: Observations) -> packed.PackedPath:
         return packed.viterbi(self._emission_scores(data), *self._chain_scores(), data.sizes, last_wins=True)
@@ -252,7 +289,20 @@ class AbstractHMM(Estimator):
         return self.decode(X, lengths)[1]
 
     def decode_k_best(self, X: ArrayLike, lengths: ArrayLike | None = None, k: int = 1) -> KBestPaths:
-        """Return the k most probable paths of each sequence, and their joint log-probabilities with X."""
+        """Return the k most probable paths of each of S sequences, and their joint log-probabilities with X.
+
+        Where a sequence has fewer than k paths, the rest of its column of `log_prob`, (k, S), is −inf and the rest of
+        its steps in `states`, (k, n_samples), is −1.
+
+        Args:
+            X: (n_samples, n_features).
+            lengths: (S,), adding up to n_samples; None: one sequence.
+            k: an integer, at least 1.
+
+        Raises:
+            ShapeError: an argument is wrong.
+        """
+        check_integer(k, "k", 1)
         data = self._checked(X, lengths)
         parts = self._to_chain(data)
         best = k_best(*parts, k=k)
@@ -279,7 +329,8 @@ class AbstractHMM(Estimator):
 
     def bic(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:
         """Return Schwarz's criterion, log(n_samples) · parameters − 2 · log-likelihood: lower is better."""
-        return self._free_scalars() * float(np.log(len(np.asarray(X)))) - 2.0 * self.score(X, lengths)
+        misfit = -2.0 * self.score(X, lengths)
+        return self._free_scalars() * float(np.log(len(np.asarray(X)))) + misfit
 
     def _free_scalars(self) -> int:
         ends = 0 if self.endprob_ is None else self.n_components
@@ -287,9 +338,8 @@ class AbstractHMM(Estimator):
 
     def get_stationary_distribution(self) -> Floats:
         """Return the distribution π of states with π = π a, (K,); with several, a mixture of them."""
-        if not hasattr(self, "transmat_"):
-            raise NotFittedError("transmat_ is not set: call fit, or set it")
-        moves = np.asarray(self.transmat_, dtype=np.float64)
+        self._check_rows("transmat_", (self.n_components, self.n_components))
+        moves = self.transmat_
         equations = np.vstack([moves.T - np.eye(len(moves)), np.ones(len(moves))])
         solution = np.linalg.lstsq(equations, np.eye(len(moves) + 1)[-1], rcond=None)[0]
         positive: Floats = np.maximum(solution, 0.0)
@@ -300,10 +350,16 @@ class AbstractHMM(Estimator):
     ) -> tuple[NDArray[Any], Ints]:
         """Draw one sequence: observations (n_samples, n_features) and states (n_samples,), from `currstate` if given.
 
-        `endprob_` is left aside: the length is n_samples.
+        `endprob_` is left aside: the length is n_samples, at least 1.
+
+        Raises:
+            ShapeError: an argument or parameter is wrong.
         """
+        check_integer(n_samples, "n_samples", 1)
         self._require_fitted()
         self._check()
+        if currstate is not None:
+            check_integer(currstate, "currstate", 0, self.n_components - 1)
         seed = self.random_state if random_state is None else random_state
         random = _generator(seed)
         start, moves = self.startprob_.cumsum(), self.transmat_.cumsum(axis=1)
@@ -320,8 +376,7 @@ class AbstractHMM(Estimator):
     def _observations(
         self, X: ArrayLike, lengths: ArrayLike | None, states: ArrayLike | None = None, *, lowest: int = -1
     ) -> Observations:
-        if self.n_components < 1:
-            raise ShapeError(f"n_components must be at least 1, got {self.n_components}")
+        self._check_sizes()
         values, missing = self._rows(X)
         if missing is not None and missing.all():
             raise ShapeError("X must hold something, got nothing but missing rows")
@@ -337,26 +392,30 @@ class AbstractHMM(Estimator):
 
     def _require_fitted(self) -> None:
         for name in ("startprob_", "transmat_"):
-            if not hasattr(self, name):
+            if getattr(self, name, None) is None:
                 raise NotFittedError(f"{name} is not set: call fit, or set it")
+
+    def _check_sizes(self) -> None:
+        """Check the constructor's integers, on which everything's shape depends."""
+        check_integer(self.n_components, "n_components", 1)
+        check_integer(self.n_iter, "n_iter", 0)
 
     def _check(self) -> None:
         """Check the parameters that all families share."""
+        self._check_sizes()
         K = self.n_components
-        if K < 1:
-            raise ShapeError(f"n_components must be at least 1, got {K}")
         self._check_rows("startprob_", (K,))
         self._check_rows("transmat_", (K, K))
         if self.endprob_ is not None:
-            self.endprob_ = np.asarray(self.endprob_, dtype=np.float64)
+            self.endprob_ = as_array(self.endprob_, "endprob_", np.float64)
             if self.endprob_.shape != (K,) or not ((self.endprob_ >= 0) & (self.endprob_ <= 1)).all():
                 raise ShapeError(f"endprob_ must be {K} probabilities, got {self.endprob_}")
 
     def _check_rows(self, name: str, shape: tuple[int, ...]) -> None:
         """Check that a parameter's rows are distributions; store it as float64."""
-        if not hasattr(self, name):
+        if getattr(self, name, None) is None:
             raise NotFittedError(f"{name} is not set: call fit, or set it")
-        values = np.asarray(getattr(self, name), dtype=np.float64)
+        values = as_array(getattr(self, name), name, np.float64)
         if values.shape != shape:
             raise ShapeError(f"{name} must have shape {shape}, got {values.shape}")
         if not (values >= 0).all() or not np.allclose(values.sum(axis=-1), 1.0):

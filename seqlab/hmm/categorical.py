@@ -19,7 +19,7 @@ from seqlab.errors import ShapeError
 from seqlab.hmm.base import AbstractHMM, Statistics, draw
 from seqlab.hmm.em import BaseHMM, normalized
 from seqlab.hmm.estimator import Random, random_state
-from seqlab.hmm.inputs import Floats, Ints, Mask, Observations, integer_rows
+from seqlab.hmm.inputs import Floats, Ints, Mask, Observations, as_array, integer_rows
 
 __all__ = ["CategoricalHMM", "Symbols"]
 
@@ -139,8 +139,8 @@ class CategoricalHMM(Symbols, BaseHMM):
 
     def _check(self) -> None:
         super()._check()
-        if self.n_features is None and hasattr(self, "emissionprob_"):
-            self.n_features = np.shape(self.emissionprob_)[-1]
+        if self.n_features is None and getattr(self, "emissionprob_", None) is not None:
+            self.n_features = np.atleast_1d(as_array(self.emissionprob_, "emissionprob_")).shape[-1]
         self._check_rows("emissionprob_", (self.n_components, int(self.n_features or 0)))
 
     def _m_step_emissions(self, stats: Statistics, letters: str) -> None:

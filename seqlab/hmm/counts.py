@@ -15,7 +15,7 @@ from seqlab.errors import ShapeError
 from seqlab.hmm.base import Statistics
 from seqlab.hmm.em import BaseHMM, kept, normalized
 from seqlab.hmm.estimator import NotFittedError, Random, random_state
-from seqlab.hmm.inputs import Floats, Ints, Mask, Observations, integer_rows, real_rows
+from seqlab.hmm.inputs import Floats, Ints, Mask, Observations, as_array, integer_rows, real_rows
 from seqlab.hmm.special import gammaln
 
 __all__ = ["MultinomialHMM", "PoissonHMM"]
@@ -94,9 +94,12 @@ class MultinomialHMM(BaseHMM):
             drawn = random_state(self.random_state).rand(self.n_components, X.shape[1])
             self.emissionprob_ = drawn / drawn.sum(axis=1, keepdims=True)
 
+    def _columns(self) -> int:
+        return int(np.atleast_1d(as_array(getattr(self, "emissionprob_", [0]), "emissionprob_")).shape[-1])
+
     def _check(self) -> None:
         super()._check()
-        D = getattr(self, "n_features", None) or np.shape(getattr(self, "emissionprob_", [0]))[-1]  # sides
+        D = getattr(self, "n_features", None) or self._columns()  # sides
         self._check_rows("emissionprob_", (self.n_components, D))
         self.n_features = D
         if self.n_trials is None:
@@ -185,9 +188,9 @@ class PoissonHMM(BaseHMM):
 
     def _check(self) -> None:
         super()._check()
-        if not hasattr(self, "lambdas_"):
+        if getattr(self, "lambdas_", None) is None:
             raise NotFittedError("lambdas_ is not set: call fit, or set it")
-        self.lambdas_ = np.atleast_2d(np.asarray(self.lambdas_, dtype=np.float64))
+        self.lambdas_ = np.atleast_2d(as_array(self.lambdas_, "lambdas_", np.float64))
         D = getattr(self, "n_features", None) or self.lambdas_.shape[1]  # features
         if self.lambdas_.shape != (self.n_components, D) or not (self.lambdas_ >= 0).all():
             raise ShapeError(f"lambdas_ must be ({self.n_components}, {D}) rates ≥ 0, got shape {self.lambdas_.shape}")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from seqlab.errors import ShapeError
 from seqlab.hmm.base import AbstractHMM, Statistics
 from seqlab.hmm.estimator import Random, random_state
-from seqlab.hmm.inputs import Floats, Observations
+from seqlab.hmm.inputs import Floats, Observations, check_smoothing
 
 __all__ = ["BaseHMM", "kept", "normalized"]
 
@@ -54,7 +54,7 @@ class BaseHMM(AbstractHMM):
             X: (n_samples, n_features).
             states: (n_samples,), integers in 0 … K − 1.
             lengths: (n_sequences,), adding up to n_samples; None: one sequence.
-            smoothing: added to every count, unless one of the next three says otherwise.
+            smoothing: added to every count, unless one of the next three says otherwise; 0 ≤ smoothing < inf.
             start_smoothing: added to start counts.
             transition_smoothing: added to transition counts (and to those of ends, where `endprob_` is set).
             emission_smoothing: added to counts of symbols; above 0, unseen symbols stay possible.
@@ -62,9 +62,15 @@ class BaseHMM(AbstractHMM):
         Raises:
             ShapeError: a shape, a symbol, a state, a length or a smoothing is wrong.
         """
-        added = [smoothing if s is None else s for s in (start_smoothing, transition_smoothing, emission_smoothing)]
-        if min(added) < 0:
-            raise ShapeError(f"smoothing must not be negative, got {min(added)}")
+        given = {
+            "start_smoothing": start_smoothing,
+            "transition_smoothing": transition_smoothing,
+            "emission_smoothing": emission_smoothing,
+        }
+        for name, amount in ({"smoothing": smoothing} | given).items():
+            if amount is not None or name == "smoothing":
+                check_smoothing(amount, name)
+        added = [smoothing if amount is None else amount for amount in given.values()]
         data = self._observations(X, lengths, states, lowest=0)
         self._check_and_set_n_features(data.present)
         self._init_neutral(data)
@@ -128,7 +134,8 @@ class BaseHMM(AbstractHMM):
         A state that is never visited keeps its parameters, with a warning.
 
         Args:
-            X: (n_samples, n_features). A missing row is NaN or masked (`numpy.ma`) throughout.
+            X: (n_samples, n_features). A missing row is NaN or masked (`numpy.ma`) throughout; symbols and counts
+                are integers, which have no NaN: those are masked.
             lengths: (n_sequences,), adding up to n_samples; None: one sequence.
             states: (n_samples,), the states as far as they are known, −1 elsewhere (semi-supervised training).
 

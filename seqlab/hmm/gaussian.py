@@ -19,7 +19,7 @@ from seqlab.hmm import covariances
 from seqlab.hmm.base import AbstractHMM, Statistics
 from seqlab.hmm.em import BaseHMM, kept
 from seqlab.hmm.estimator import NotFittedError, Random, random_state
-from seqlab.hmm.inputs import Floats, Observations
+from seqlab.hmm.inputs import Floats, Observations, as_array
 from seqlab.hmm.kmeans import kmeans
 
 __all__ = ["GaussianHMM", "Gaussians"]
@@ -143,10 +143,10 @@ class GaussianHMM(Gaussians, BaseHMM):
         covariances.check_type(self.covariance_type)
         super()._check()
         for name in ("means_", "_covars_"):
-            if not hasattr(self, name):
+            if getattr(self, name, None) is None:
                 raise NotFittedError(f"{name.strip('_')}_ is not set: call fit, or set it")
-        self.means_ = np.asarray(self.means_, dtype=np.float64)
-        K, D = self.n_components, self.means_.shape[-1]  # states, features
+        self.means_ = as_array(self.means_, "means_", np.float64)
+        K, D = self.n_components, self.means_.shape[-1] if self.means_.ndim else 0  # states, features
         if self.means_.shape != (K, D) or not np.isfinite(self.means_).all():
             raise ShapeError(f"means_ must be ({K}, n_features) finite numbers, got shape {self.means_.shape}")
         shape = {"spherical": (K,), "diag": (K, D), "full": (K, D, D), "tied": (D, D)}[self.covariance_type]

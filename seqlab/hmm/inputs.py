@@ -1,5 +1,6 @@
 """Observations as they come in: rows, sequences, what is missing and which states are known."""
 
+from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -7,7 +8,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqlab.errors import ShapeError
 
-__all__ = ["Floats", "Ints", "Mask", "Observations", "integer_rows", "real_rows", "sequence_sizes", "state_labels"]
+__all__ = [
+    "Floats",
+    "Ints",
+    "Mask",
+    "Observations",
+    "as_array",
+    "check_integer",
+    "check_smoothing",
+    "integer_rows",
+    "real_rows",
+    "sequence_sizes",
+    "state_labels",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -45,13 +58,40 @@ class Observations(NamedTuple):
         return (np.cumsum(self.sizes) - 1)[self.sizes > 0]
 
 
+def as_array(values: ArrayLike, name: str, dtype: type[np.float64] | None = None) -> NDArray[Any]:
+    """Return values as an array, of `dtype` if given.
+
+    Raises:
+        ShapeError: they are ragged, or none of that type.
+    """
+    try:
+        return np.asarray(values, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        expected = "an array" if dtype is None else "an array of numbers"
+        raise ShapeError(f"{name} must be {expected}, got a {type(values).__name__} that is none: {error}") from None
+
+
+def check_integer(value: Any, name: str, lowest: int, highest: int | None = None) -> None:
+    """Raise ShapeError if a value is no integer in `lowest` … `highest`."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < lowest or (highest is not None and value > highest):
+        wanted = f"an integer, at least {lowest}" if highest is None else f"an integer in {lowest} … {highest}"
+        raise ShapeError(f"{name} must be {wanted}, got {value!r}")
+
+
+def check_smoothing(value: Any, name: str) -> None:
+    """Raise ShapeError if a value is no finite number ≥ 0."""
+    if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
+        raise ShapeError(f"{name} must be a number, 0 ≤ {name} < inf, got {value!r}")
+
+
 def sequence_sizes(lengths: ArrayLike | None, n_samples: int) -> Ints:
     """Return the lengths, (S,); None is one sequence.
 
     Raises:
         ShapeError: they are not integers ≥ 0 that add up to `n_samples`.
     """
-    sizes = np.atleast_1d(np.asarray(n_samples if lengths is None else lengths))
+    sizes = np.atleast_1d(as_array(n_samples if lengths is None else lengths, "lengths"))
     if sizes.ndim != 1 or not np.issubdtype(sizes.dtype, np.integer) or (sizes < 0).any():
         raise ShapeError(f"lengths must be integers ≥ 0, got {lengths!r}")
     if sizes.sum() != n_samples:
@@ -65,7 +105,7 @@ def real_rows(X: ArrayLike) -> tuple[Floats, Mask | None]:
     Raises:
         ShapeError: the shape or type is wrong, a number is infinite, or a row is missing in some columns only.
     """
-    values = X if isinstance(X, np.ma.MaskedArray) else np.asarray(X)
+    values = X if isinstance(X, np.ma.MaskedArray) else as_array(X, "X")
     _check_table(values, "(n_samples, n_features)")
     if values.dtype.kind not in "fiub":
         raise ShapeError(f"X must hold real numbers, got {values.dtype}")
@@ -92,7 +132,7 @@ def integer_rows(X: ArrayLike, columns: str) -> tuple[Ints, Mask | None]:
         ShapeError: the shape or type is wrong, or a row is masked in some columns only.
     """
     mask = np.ma.getmaskarray(np.ma.asarray(X)) if np.ma.isMaskedArray(X) else None
-    values = np.ma.asarray(X).filled(0) if mask is not None else np.asarray(X)
+    values = np.ma.asarray(X).filled(0) if mask is not None else as_array(X, "X")
     if values.ndim == 1 and columns == "1":
         values, mask = values[:, None], None if mask is None else mask[:, None]
     _check_table(values, f"(n_samples, {columns})")
@@ -120,7 +160,7 @@ def state_labels(states: ArrayLike, n_samples: int, num_states: int, *, lowest: 
     Raises:
         ShapeError: their number, type or range is wrong.
     """
-    labels = np.asarray(states).reshape(-1)
+    labels = as_array(states, "states").reshape(-1)
     if labels.shape != (n_samples,) or not np.issubdtype(labels.dtype, np.integer):
         raise ShapeError(f"states must be {n_samples} integers, got {labels.size} of {labels.dtype}")
     if labels.size and not lowest <= labels.min() <= labels.max() < num_states:

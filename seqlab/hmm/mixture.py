@@ -18,7 +18,7 @@ from seqlab.hmm import covariances
 from seqlab.hmm.base import Statistics
 from seqlab.hmm.em import BaseHMM, kept
 from seqlab.hmm.estimator import NotFittedError, Random, random_state
-from seqlab.hmm.inputs import Floats, Ints, Observations
+from seqlab.hmm.inputs import Floats, Ints, Observations, as_array, check_integer
 from seqlab.hmm.kmeans import kmeans
 
 __all__ = ["GMMHMM"]
@@ -36,6 +36,11 @@ class _Priors(NamedTuple):
 
 class GMMHMM(BaseHMM):
     """HMM whose states emit from a mixture of Gaussians each.
+
+    Two numbers differ from hmmlearn 0.3.3 on purpose. The M-step of a "spherical" variance divides the squared
+    distances by N D + D + 2 (α + 1), N the expected visits; its flat prior is α = −(D + 2) / 2, which leaves the
+    maximum likelihood's N D. hmmlearn has n_mix in the place of D there, and divides by N D + D − n_mix. And `aic` and
+    `bic` count M − 1 free weights for each of the K states, where hmmlearn counts M − 1 for all of them.
 
     Args:
         n_components: K, the number of hidden states.
@@ -149,14 +154,18 @@ class GMMHMM(BaseHMM):
     def _supervised_rounds(self) -> int:
         return self.n_iter
 
+    def _check_sizes(self) -> None:
+        super()._check_sizes()
+        check_integer(self.n_mix, "n_mix", 1)
+
     def _check(self) -> None:
         covariances.check_type(self.covariance_type)
         super()._check()
         K, M = self.n_components, self.n_mix
         for name in ("means_", "covars_"):
-            if not hasattr(self, name):
+            if getattr(self, name, None) is None:
                 raise NotFittedError(f"{name} is not set: call fit, or set it")
-            setattr(self, name, np.asarray(getattr(self, name), dtype=np.float64))
+            setattr(self, name, as_array(getattr(self, name), name, np.float64))
         self._check_rows("weights_", (K, M))
         if getattr(self, "n_features", None) is None:
             self.n_features = self.means_.shape[-1]

@@ -19,7 +19,7 @@ from seqlab.hmm.base import AbstractHMM, Statistics
 from seqlab.hmm.categorical import Symbols
 from seqlab.hmm.divergences import kl_dirichlet
 from seqlab.hmm.estimator import NotFittedError, Random, random_state
-from seqlab.hmm.inputs import Floats
+from seqlab.hmm.inputs import Floats, as_array
 from seqlab.hmm.special import digamma
 
 __all__ = ["VariationalBaseHMM", "VariationalCategoricalHMM", "expected_log"]
@@ -72,19 +72,24 @@ class VariationalBaseHMM(AbstractHMM):
     def _any_needs_init(self, code: str, *names: str) -> bool:
         return sum(self._needs_init(code, name) for name in names) > 0  # each may have something to say
 
+    def _require_fitted(self) -> None:
+        super()._require_fitted()
+        self._check()
+        self._check_rows("startprob_", (self.n_components,))
+        self._check_rows("transmat_", (self.n_components, self.n_components))
+
     def _check(self) -> None:
+        self._check_sizes()
         K = self.n_components
-        if K < 1:
-            raise ShapeError(f"n_components must be at least 1, got {K}")
         self._check_dirichlet("startprob", (K,))
         self._check_dirichlet("transmat", (K, K))
 
     def _check_dirichlet(self, name: str, shape: tuple[int, ...]) -> None:
         for kind in ("prior_", "posterior_"):
             full = f"{name}_{kind}"
-            if not hasattr(self, full):
+            if getattr(self, full, None) is None:
                 raise NotFittedError(f"{full} is not set: call fit, or set it")
-            values = np.asarray(getattr(self, full), dtype=np.float64)
+            values = as_array(getattr(self, full), full, np.float64)
             if values.shape != shape or not (values > 0).all():
                 raise ShapeError(f"{full} must be {shape} numbers above 0, got shape {values.shape}")
             setattr(self, full, values)
@@ -159,10 +164,15 @@ class VariationalCategoricalHMM(Symbols, VariationalBaseHMM):
             drawn = np.array([random.dirichlet(row) for row in self.emissionprob_prior_])
             self.emissionprob_posterior_ = np.maximum(drawn * len(X) / K, np.finfo(float).tiny)
 
+    def _require_fitted(self) -> None:
+        super()._require_fitted()
+        self._check_rows("emissionprob_", (self.n_components, int(self.n_features or 0)))
+
     def _check(self) -> None:
         super()._check()
-        if self.n_features is None and hasattr(self, "emissionprob_posterior_"):
-            self.n_features = np.shape(self.emissionprob_posterior_)[-1]
+        if self.n_features is None and getattr(self, "emissionprob_posterior_", None) is not None:
+            posterior = as_array(self.emissionprob_posterior_, "emissionprob_posterior_")
+            self.n_features = np.atleast_1d(posterior).shape[-1]
         self._check_dirichlet("emissionprob", (self.n_components, int(self.n_features or 0)))
 
     def _fit_symbol_scores(self) -> Floats:

@@ -19,7 +19,7 @@ from seqlab.hmm import covariances, divergences
 from seqlab.hmm.base import Statistics
 from seqlab.hmm.estimator import NotFittedError, Random, random_state
 from seqlab.hmm.gaussian import Gaussians
-from seqlab.hmm.inputs import Floats
+from seqlab.hmm.inputs import Floats, as_array
 from seqlab.hmm.kmeans import Clusters, kmeans
 from seqlab.hmm.special import digamma
 from seqlab.hmm.variational import VariationalBaseHMM
@@ -146,7 +146,7 @@ class VariationalGaussianHMM(Gaussians, VariationalBaseHMM):
         for name, shape in (("means", (K, D)), ("beta", (K,)), ("dof", dof), ("scale", scale)):
             for kind in ("prior_", "posterior_"):
                 full = f"{name}_{kind}"
-                values = np.asarray(self._fitted(full), dtype=np.float64)
+                values = as_array(self._fitted(full), full, np.float64)
                 if values.shape != shape:
                     raise ShapeError(f"{full} must have shape {shape}, got {values.shape}")
                 number = name == "dof" and isinstance(getattr(self, full), numbers.Number)
@@ -154,7 +154,7 @@ class VariationalGaussianHMM(Gaussians, VariationalBaseHMM):
         super()._check()
 
     def _fitted(self, name: str) -> Any:
-        if not hasattr(self, name):
+        if getattr(self, name, None) is None:
             raise NotFittedError(f"{name} is not set: call fit, or set it")
         return getattr(self, name)
 

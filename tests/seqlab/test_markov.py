@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqlab.errors import ShapeError
+from seqlab.errors import ConfigError, ShapeError
 from seqlab.markov import MarkovChain
 
 DOG = MarkovChain(["睡觉", "吃饭", "便便"], [[0.4, 0.2, 0.4], [0.45, 0.45, 0.1], [0.45, 0.25, 0.3]], [0.35, 0.35, 0.3])
@@ -88,6 +89,38 @@ def test_tensors_and_arrays_are_sequences_of_numbers():
         np.testing.assert_array_equal(MarkovChain.fit(same, states=[0, 1]).transitions, expected)
 
 
+def test_a_path_may_be_a_tensor_too():
+    chain = MarkovChain.fit(torch.tensor([[0, 1, 1], [1, 0, 1]]), states=torch.tensor([1, 0]))
+    assert chain.states == [1, 0]
+    path = torch.tensor([0, 1, 1])
+    for same in (path, path.numpy(), list(path)):
+        assert chain.log_probability(same) == chain.log_probability([0, 1, 1]) < 0
+    np.testing.assert_array_equal(chain.after(2, path[0]), chain.after(2, 0))
+    np.testing.assert_array_equal(chain.hitting_times(path[1]), chain.hitting_times(1))
+    np.testing.assert_array_equal(chain.hitting_times(path[:1]), chain.hitting_times([0]))
+
+
+def test_rows_printed_to_six_digits_are_made_exact():
+    third = MarkovChain("abc", np.full((3, 3), 0.333333), np.full(3, 0.333333))
+    np.testing.assert_allclose([third.after(n).sum() for n in (0, 1, 10**6, 10**30)], 1, rtol=1e-15)
+    np.testing.assert_allclose(third.transitions, 1 / 3, rtol=1e-15)
+    assert MarkovChain("ab", [[0.999999, 0], [0.5, 0.5]]).absorption().absorbing == ["a"]
+    with pytest.raises(ShapeError, match="sum to 1"):
+        MarkovChain("abc", np.full((3, 3), 0.333))
+
+
+def test_times_and_ends_of_a_chain_that_hardly_moves():
+    tiny = 1e-13
+    slow = MarkovChain("ab", [[1 - tiny, tiny], [0, 1]])
+    np.testing.assert_allclose(slow.hitting_times("b"), [1 / tiny, 0], rtol=1e-14)
+    np.testing.assert_allclose(slow.hitting_probabilities("b"), 1, rtol=1e-14)
+    moves = [[1 - 2 * tiny, tiny, tiny, 0], [tiny, 1 - 3 * tiny, tiny, tiny], [0, 0, 1, 0], [0, 0, 0, 1]]
+    found = MarkovChain("abcd", moves).absorption()
+    np.testing.assert_allclose(found.probabilities, [[0.8, 0.2], [0.6, 0.4]], rtol=1e-14)
+    np.testing.assert_allclose(found.visits * tiny, [[0.6, 0.2], [0.2, 0.4]], rtol=1e-14)
+    np.testing.assert_allclose(found.steps * tiny, [0.8, 0.6], rtol=1e-14)
+
+
 def test_a_periodic_chain():
     ring = MarkovChain("abc", [[0, 1, 0], [0, 0, 1], [1, 0, 0]])
     np.testing.assert_allclose(ring.stationary(), 1 / 3)
@@ -153,37 +186,64 @@ def test_simulation_recovers_the_chain():
     np.testing.assert_allclose(found.start, DOG.start, atol=0.04)
     assert DOG.simulate(50, count=3, seed=1) == paths[:3]
     assert DOG.simulate(50, seed=1) == paths[0]
+    assert DOG.simulate(5, count=0) == []
+    assert DOG.simulate(0, count=2) == [[], []]
     assert GAMBLER.probability(GAMBLER.simulate(30, seed=5)) > 0
 
 
 def test_tables_go_in_and_out():
     table = DOG.to_table()
-    same = MarkovChain.from_table(table, dict(zip(DOG.states, DOG.start, strict=True)))
-    np.testing.assert_array_equal(same.transitions, DOG.transitions)
+    for same in (
+        MarkovChain.from_table(table),
+        MarkovChain.from_table(dict(table), dict(zip(DOG.states, DOG.start, strict=True))),
+    ):
+        np.testing.assert_array_equal(same.transitions, DOG.transitions)
+        np.testing.assert_array_equal(same.start, DOG.start)
+    np.testing.assert_allclose(MarkovChain.from_table(dict(table)).start, 1 / 3)
+    assert GAMBLER.to_table().start is None
+    assert MarkovChain.from_table({"a": {"b": 1}, "b": {"a": 1}}).to_table().start is None
     assert GAMBLER.to_table()[0] == {0: 1.0}
 
 
-def test_order_test():
-    pairs = DOG.simulate(200, count=20, seed=2)
-    assert MarkovChain.order_test(pairs, 0).p_value < 1e-6
-    assert MarkovChain.order_test(pairs, 1).p_value > 0.01
-    coins = MarkovChain("HT", [[0.5, 0.5], [0.5, 0.5]]).simulate(200, count=20, seed=4)
-    found = MarkovChain.order_test(coins, 0)
-    assert (found.order, found.degrees) == (0, 1)
-    assert found.p_value > 0.01
-    # A second-order sequence: the next letter repeats the last but one.
-    alternating = [list("aabb" * 30)]
-    assert MarkovChain.order_test(alternating, 1).p_value < 1e-6
+def test_pandas_goes_in_and_out(monkeypatch):
+    pytest.importorskip("pandas", reason="pip install pandas")
+    frame = DOG.to_pandas()
+    assert frame.loc["睡觉", "便便"] == 0.4
+    for same in (MarkovChain.from_table(frame), MarkovChain.from_table(frame.copy())):
+        assert same.states == DOG.states
+        np.testing.assert_array_equal(same.transitions, DOG.transitions)
+        np.testing.assert_array_equal(same.start, DOG.start)
+    assert "start" not in GAMBLER.to_pandas().attrs
 
 
-def test_order_test_statistic_by_hand():
-    """A 2 × 2 table of counts n_ij: G = 2 Σ n log(n · N / (row · column)), one degree of freedom."""
-    found = MarkovChain.order_test(["abaabbab"], 0)
-    counts = np.array([[1, 3], [2, 1]])
-    outer = counts.sum(1, keepdims=True) * counts.sum(0, keepdims=True) / counts.sum()
-    statistic = 2 * (counts * np.log(counts / outer)).sum()
-    assert found.statistic == pytest.approx(statistic)
-    assert found.p_value == pytest.approx(math.erfc(math.sqrt(statistic / 2)))
+def test_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError, match="to_pandas needs pandas: pip install pandas"):
+        DOG.to_pandas()
+
+
+def test_one_target_needs_no_list():
+    np.testing.assert_array_equal(DOG.hitting_times("便便"), DOG.hitting_times(["便便"]))
+    np.testing.assert_array_equal(GAMBLER.hitting_probabilities(3), GAMBLER.hitting_probabilities([3]))
+    np.testing.assert_array_equal(GAMBLER.hitting_times(n for n in (0, 3)), GAMBLER.hitting_times([0, 3]))
+    pairs = MarkovChain([("a", 1), ("a", 2)], [[0.5, 0.5], [0, 1]])
+    np.testing.assert_allclose(pairs.hitting_times(("a", 2)), [2, 0])
+
+
+def test_a_generator_as_seed():
+    paths = DOG.simulate(9, count=3, seed=np.random.default_rng(5))
+    assert paths == DOG.simulate(9, count=3, seed=np.random.default_rng(5))
+    assert DOG.simulate(9, seed=np.random.default_rng(5)) == paths[0]
+    generator = np.random.default_rng(5)
+    assert DOG.simulate(9, seed=generator) != DOG.simulate(9, seed=generator)
+
+
+def test_the_start_is_drawn_where_it_was_given():
+    assert DOG.graph().start == pytest.approx([0.35, 0.35, 0.3])
+    assert DOG.graph(start=False).start == []
+    assert GAMBLER.graph().start == []
+    assert GAMBLER.graph(start=True).start == [0.25] * 4
+    assert MarkovChain.fit(["abab"]).graph().start == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -197,11 +257,28 @@ def test_order_test_statistic_by_hand():
         (lambda: MarkovChain.fit([[]]), "at least one state"),
         (lambda: MarkovChain.fit("abab"), "got one text, 'abab'"),
         (lambda: MarkovChain.fit([0, 1, 0]), "got a list of states"),
-        (lambda: MarkovChain.fit(["ab"], smoothing=-1), "smoothing"),
+        (lambda: MarkovChain.fit(["ab"], smoothing=-1), "0 ≤ smoothing < inf, got -1"),
+        (lambda: MarkovChain.fit(["ab"], smoothing=math.nan), "0 ≤ smoothing < inf, got nan"),
+        (lambda: MarkovChain.fit(["ab"], smoothing=math.inf), "0 ≤ smoothing < inf, got inf"),
+        (lambda: MarkovChain.fit(["ab"], smoothing="1"), "smoothing must be a number"),
         (lambda: MarkovChain.fit(["abc"], states="ab"), "not in `states`"),
         (lambda: DOG.probability(["跑"]), "state must be one of"),
-        (lambda: DOG.after(-1), "steps must not be negative"),
+        (lambda: DOG.probability(7), "states must be a list, got 7"),
+        (lambda: DOG.probability(torch.eye(2)), r"a state must be a name or a number, got \[1.0, 0.0\]"),
+        (lambda: DOG.after(-1), "steps must be an integer ≥ 0, got -1"),
+        (lambda: DOG.after(1.5), "steps must be an integer ≥ 0, got 1.5"),
+        (lambda: DOG.simulate(-1), "steps must be an integer ≥ 0, got -1"),
+        (lambda: DOG.simulate(3, count=-1), "count must be an integer ≥ 0, got -1"),
         (lambda: DOG.hitting_times([]), "at least one state"),
+        (lambda: DOG.hitting_times("跑步"), "state must be one of .* got '跑步'"),
+        (lambda: DOG.simulate(3, seed="a"), "seed must be an integer ≥ 0 or a numpy Generator, got 'a'"),
+        (lambda: DOG.simulate(3, seed=-1), "seed must be"),
+        (lambda: MarkovChain.from_table([[1.0]]), "or a pandas DataFrame, got list"),
+        (lambda: MarkovChain.from_table({"a": 1.0}), "table must be"),
+        (lambda: MarkovChain.from_table({"a": {"a": 1.0}}, start={"a": 1.0, "z": 0.5}), r"got \['z'\] too"),
+        (lambda: MarkovChain.from_table({"a": {"a": 1.0}}, start=[1.0]), "start must be .* got list"),
+        (lambda: MarkovChain("ab", [[1.0], [0.5, 0.5]]), "transitions must be numbers of shape"),
+        (lambda: MarkovChain.order_test(["ab"], -1), "order must be an integer ≥ 0"),
         (lambda: MarkovChain.order_test(["a"], 1), "more than 2 states"),
     ],
 )

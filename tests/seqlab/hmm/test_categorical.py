@@ -212,12 +212,19 @@ def test_bad_parameters():
     [
         ([0, 3], {}, "states must lie in 0 … 2, got 0 … 3"),
         ([0], {}, "states must be 2 integers"),
-        ([0, 1], {"smoothing": -1.0}, "smoothing must not be negative"),
+        ([0, 1], {"smoothing": -1.0}, "0 ≤ smoothing < inf, got -1.0"),
     ],
 )
 def test_bad_supervision(states, options, message):
     with pytest.raises(ShapeError, match=message):
         CategoricalHMM(3).fit_supervised([0, 1], states, **options)
+
+
+def test_missing_paths_are_padded():
+    best = make(2, 3).decode_k_best([0, 1, 2], [1, 2], k=3)
+    assert np.isneginf(best.log_prob).tolist() == [[False, False], [False, False], [True, False]]
+    assert best.states[2, 0] == -1
+    assert (best.states[2, 1:] >= 0).all()
 
 
 def test_ties_as_in_hmmlearn():

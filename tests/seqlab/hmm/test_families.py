@@ -298,6 +298,99 @@ def test_bad_rows(X, message):
         make("gaussian diag").score(X)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("amount", [math.nan, math.inf, -0.5, "1", None])
+def test_smoothing_is_a_finite_number(family, amount):
+    model = make(family, K=2)
+    X, states = model.sample(9, random_state=0)
+    with pytest.raises(ShapeError, match=r"^smoothing must be a number, 0 ≤ smoothing < inf, got"):
+        model.fit_supervised(X, states, smoothing=amount)
+    for name in ("start_smoothing", "transition_smoothing", "emission_smoothing"):
+        if amount is not None:
+            with pytest.raises(ShapeError, match=rf"^{name} must be a number"):
+                model.fit_supervised(X, states, **{name: amount})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model: model.sample(-1), "n_samples must be an integer, at least 1, got -1"),
+        (lambda model: model.sample(0), "n_samples must be an integer, at least 1, got 0"),
+        (lambda model: model.sample(2.0), "n_samples must be an integer, at least 1, got 2.0"),
+        (lambda model: model.sample(3, currstate=9), "currstate must be an integer in 0 … 2, got 9"),
+        (lambda model: model.sample(3, currstate=-1), "currstate must be an integer in 0 … 2, got -1"),
+        (lambda model: model.decode_k_best(np.ones((2, D)), k=1.5), "k must be an integer, at least 1, got 1.5"),
+        (lambda model: model.decode_k_best(np.ones((2, D)), k=0), "k must be an integer, at least 1, got 0"),
+        (lambda model: model.score([[1.0, 2.0], [3.0]]), "X must be an array, got a list that is none"),
+        (lambda model: model.bic([[1.0, 2.0], [3.0]]), "X must be an array, got a list that is none"),
+        (lambda model: model.score(np.ones((2, D)), [[1], [1, 0]]), "lengths must be an array"),
+        (lambda model: model.fit_supervised(np.ones((2, D)), [[1], [1, 0]]), "states must be an array"),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(ShapeError, match=message):
+        call(make("gaussian diag"))
+
+
+def test_ragged_symbols():
+    with pytest.raises(ShapeError, match="X must be an array"):
+        hmm.CategoricalHMM(2).fit([[0], [1, 0]])
+
+
+@pytest.mark.parametrize("count", [2.0, "2", 0, True, None])
+@pytest.mark.parametrize("kind", ["GaussianHMM", "PoissonHMM", "CategoricalHMM", "GMMHMM", "VariationalGaussianHMM"])
+def test_the_number_of_states_is_an_integer(kind, count):
+    X = np.arange(6)[:, None]
+    with pytest.raises(ShapeError, match=r"n_components must be an integer, at least 1, got"):
+        getattr(hmm, kind)(count).fit(X)
+    with pytest.raises(ShapeError, match="n_iter must be an integer, at least 0, got"):
+        hmm.PoissonHMM(2, n_iter=1.5).fit(X)
+    with pytest.raises(ShapeError, match="n_mix must be an integer, at least 1, got"):
+        hmm.GMMHMM(2, count).fit(X)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parameters_that_are_none_or_no_numbers(family):
+    for name in ("startprob_", "transmat_"):
+        model = make(family)
+        X, _ = model.sample(4, random_state=0)
+        setattr(model, name, None)
+        with pytest.raises(hmm.NotFittedError, match=f"{name} is not set"):
+            model.score(X)
+        setattr(model, name, [[1.0], [0.5, 0.5]])
+        with pytest.raises(ShapeError, match=f"{name} must be an array of numbers"):
+            model.score(X)
+    own = {"poisson": "lambdas_", "gaussian": "means_", "mixture": "covars_"}.get(family.split()[0], "emissionprob_")
+    model = make(family)
+    for known in (getattr(model, "n_features", None), None):
+        model.n_features = known
+        setattr(model, own, None)
+        with pytest.raises(hmm.NotFittedError, match=f"{own} is not set"):
+            model.score(X)
+
+
+def test_a_spherical_mixture_is_of_maximum_likelihood():
+    """By hand: σ² = Σ |x − μ|² / (N D), whatever the number of components; hmmlearn divides by N D + D − n_mix."""
+    X = np.random.default_rng(0).normal(size=(7, 3))
+    single = hmm.GMMHMM(1, 1, covariance_type="spherical", n_iter=3, tol=-1.0, random_state=0).fit(X)
+    np.testing.assert_allclose(single.covars_, ((X - X.mean(axis=0)) ** 2).mean())
+    best = single.score(X)
+    for factor in (0.99, 1.01):
+        single.covars_ = single.covars_ * factor
+        assert single.score(X) < best
+        single.covars_ = single.covars_ / factor
+
+
+@pytest.mark.parametrize(("kind", "covars"), [("spherical", 6), ("diag", 12), ("full", 18), ("tied", 6)])
+def test_the_parameters_of_a_mixture_are_counted(kind, covars):
+    model = hmm.GMMHMM(2, 3, covariance_type=kind, random_state=0, n_iter=1)
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    model.fit(X)
+    free = 1 + 2 + 12 + covars + 2 * (3 - 1)  # start, moves, means, covariances, weights of each state
+    assert model.aic(X) == pytest.approx(2 * free - 2 * model.score(X))
+    assert model.bic(X) == pytest.approx(math.log(40) * free - 2 * model.score(X))
+
+
 @pytest.mark.parametrize("covars", [[[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.0]], [1.0, 2.0]])
 def test_bad_covariances(covars):
     with pytest.raises(ShapeError, match="tied covars must"):

@@ -65,3 +65,20 @@ def test_bad_priors():
     model = hmm.VariationalCategoricalHMM(2, startprob_prior=-1.0)
     with pytest.raises(ShapeError, match="startprob_prior_"):
         model.fit([0, 1])
+
+
+@pytest.mark.parametrize("model", [hmm.VariationalCategoricalHMM, hmm.VariationalGaussianHMM])
+def test_parameters_that_are_none(model):
+    X = np.array([0, 1, 1, 0, 2, 1])[:, None]
+    names = ["startprob_", "transmat_", "startprob_posterior_", "transmat_prior_"]
+    names += ["emissionprob_", "emissionprob_prior_"] if model is hmm.VariationalCategoricalHMM else ["means_prior_"]
+    for name in names:
+        fitted = model(2, random_state=0, n_iter=2).fit(X)
+        setattr(fitted, name, None)
+        for call in (fitted.score, fitted.predict, lambda _, fitted=fitted: fitted.sample(2)):
+            with pytest.raises(hmm.NotFittedError, match=f"{name} is not set"):
+                call(X)
+    fitted = model(2, random_state=0, n_iter=2).fit(X)
+    fitted.startprob_ = [0.5, 0.3, 0.2]
+    with pytest.raises(ShapeError, match=r"startprob_ must have shape \(2,\)"):
+        fitted.score(X)
