@@ -12,6 +12,7 @@ S), everything else is none. In IOB1 a B begins an entity wherever it stands.
 Source: Tjong Kim Sang and Buchholz, "Introduction to the CoNLL-2000 Shared Task: Chunking" (2000).
 """
 
+import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -38,14 +39,14 @@ class Scores:
     """Shares from 0 to 1, with 0 for 0/0.
 
     precision = correct / predicted, recall = correct / gold, f1 = 2 correct / (predicted + gold), all over
-    entities; accuracy is the share of single tags that are right. `per_label` holds the same by label, without
-    an accuracy.
+    entities; accuracy is the share of single tags that are right. `per_label` holds the same by label, with None for
+    the accuracy.
     """
 
     precision: float
     recall: float
     f1: float
-    accuracy: float
+    accuracy: float | None
     gold: int
     predicted: int
     correct: int
@@ -106,15 +107,39 @@ def bioes_tags(entities: Iterable[Span], length: int) -> list[str]:
 
     >>> bioes_tags([Span(0, 2, "name"), Span(3, 4, "operator")], 4)
     ['B-name', 'E-name', 'O', 'S-operator']
+
+    Raises:
+        ShapeError: an entity is empty, does not lie in the sequence, or overlaps another; or it is no
+            (start, end, label) of two integers and a string.
     """
+    if not _is_whole(length) or length < 0:
+        raise ShapeError(f"length must be an integer ≥ 0, got {length!r}")
     tags = [_OUTSIDE] * length
-    for start, end, label in entities:
+    for entity in entities:
+        start, end, label = _checked_span(entity, length)
+        if any(tag != _OUTSIDE for tag in tags[start:end]):
+            raise ShapeError(f"entities must not overlap, got {entity!r} over another")
         if end - start == 1:
             tags[start] = f"{_SINGLE}-{label}"
             continue
         tags[start:end] = [f"{_INSIDE}-{label}"] * (end - start)
         tags[start], tags[end - 1] = f"{_BEGIN}-{label}", f"{_END}-{label}"
     return tags
+
+
+def _checked_span(entity: Span, length: int) -> Span:
+    if not isinstance(entity, tuple | list) or len(entity) != 3:
+        raise ShapeError(f"an entity must be (start, end, label), got {entity!r}")
+    start, end, label = entity
+    if not (_is_whole(start) and _is_whole(end) and isinstance(label, str)):
+        raise ShapeError(f"an entity must be (integer, integer, string), got {entity!r}")
+    if not 0 <= start < end <= length:
+        raise ShapeError(f"an entity must have 0 ≤ start < end ≤ {length}, got {entity!r}")
+    return Span(start, end, label)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def evaluate(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], scheme: str | None = None) -> Scores:
@@ -141,12 +166,12 @@ def evaluate(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], 
         for column, group in enumerate((true_spans, found_spans, true_spans & found_spans)):
             for span in group:
                 counts.setdefault(span.label, [0, 0, 0])[column] += 1
-    per_label = {label: _scores(*counts[label], accuracy=0.0, per_label={}) for label in sorted(counts)}
+    per_label = {label: _scores(*counts[label], accuracy=None, per_label={}) for label in sorted(counts)}
     totals = [sum(count[column] for count in counts.values()) for column in range(3)]
     return _scores(*totals, accuracy=_share(right, tokens), per_label=per_label)
 
 
-def _scores(gold: int, predicted: int, correct: int, *, accuracy: float, per_label: dict[str, Scores]) -> Scores:
+def _scores(gold: int, predicted: int, correct: int, *, accuracy: float | None, per_label: dict[str, Scores]) -> Scores:
     return Scores(
         precision=_share(correct, predicted),
         recall=_share(correct, gold),

@@ -58,8 +58,17 @@ class Attributes:
 
     @classmethod
     def from_bytes(cls, data: NDArray[Any]) -> "Attributes":
-        """Undo `to_bytes`."""
-        return cls(json.loads(data.tobytes()))
+        """Undo `to_bytes`.
+
+        Raises:
+            ValueError, RecursionError: the bytes are no JSON list of different strings.
+        """
+        names = json.loads(data.tobytes())
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("the attributes are no list of strings")
+        if len(set(names)) != len(names):
+            raise ValueError("an attribute occurs twice")
+        return cls(names)
 
     @classmethod
     def learn(cls, sentences: Sentences, min_freq: float = 0.0) -> tuple["Attributes", SparseRows]:
@@ -136,7 +145,11 @@ class _Tokens(NamedTuple):
         if self.paired:
             # A text has far fewer different pairs than pairs: each is looked at once.
             distinct: defaultdict[tuple[str, Any], int] = defaultdict(itertools.count().__next__)
-            places = np.fromiter(map(distinct.__getitem__, flat), np.int64, total)
+            try:
+                places = np.fromiter(map(distinct.__getitem__, flat), np.int64, total)
+            except TypeError as error:  # a value without a hash is neither a string nor a number
+                name, value = next(pair for pair in itertools.chain.from_iterable(self.items) if not _hashable(pair))
+                raise _not_a_value(name, value) from error
             named = [_name_and_value(*pair) for pair in distinct]
             look = numbers.__getitem__ if grow else lambda name: numbers.get(name, UNKNOWN)
             found = np.fromiter((look(name) for name, _ in named), np.int64, len(named))
@@ -174,11 +187,23 @@ def _name_and_value(name: str, value: Any) -> tuple[str, float]:
         return f"{name}:{value}", 1.0
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise DataError(f"feature {name!r}: expected a string, a finite number, True or False, got {value!r}")
+        raise _not_a_value(name, value)
     return name, number
+
+
+def _not_a_value(name: object, value: object) -> DataError:
+    return DataError(f"feature {name!r}: expected a string, a finite number, True or False, got {value!r}")
+
+
+def _hashable(pair: object) -> bool:
+    try:
+        hash(pair)
+    except TypeError:
+        return False
+    return True
 
 
 def merge_equal_columns(rows: SparseRows) -> tuple[SparseRows, NDArray[np.int64], NDArray[np.float64]]:

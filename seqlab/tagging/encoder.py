@@ -19,6 +19,7 @@ from seqlab.crf import CRF
 from seqlab.data.batches import length_batches
 from seqlab.errors import ConfigError, DataError, ShapeError
 from seqlab.tagging.scores import AllowedMoves, ChainScores, Floats, Ints, sizes_of
+from seqlab.tagging.storage import check_weights
 from seqlab.tagging.training import LoopSettings, train
 
 __all__ = ["EncoderChain", "EncoderSettings", "TransformersEncoder"]
@@ -167,8 +168,9 @@ class EncoderChain:
         """Undo `state`; a trained encoder's weights are put into `encoder`.
 
         Raises:
-            RuntimeError: the weights do not fit.
+            KeyError, TypeError, ValueError, RuntimeError: the weights do not fit, or are not finite.
         """
+        check_weights({name: values for name, values in arrays.items() if not name.startswith("encoder.")})
         tuned = settings.encoder_learning_rate > 0
         head = _Head(card["width"], len(allowed.start), settings.dropout, encoder if tuned else None)
         head.load_state_dict({name: torch.from_numpy(values) for name, values in arrays.items()})

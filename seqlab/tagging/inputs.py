@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from seqlab.errors import DataError, ShapeError
+from seqlab.errors import DataError
 from seqlab.tagging.scores import Ints
 
 __all__ = ["Extractor", "Sentences", "Tags", "accuracy", "are_tokens", "check_pairs", "described", "split"]
@@ -18,13 +18,28 @@ def check_pairs(sentences: Sentences, tags: Tags, name: str, tags_name: str) -> 
     """Check that there is one tag for each token.
 
     Raises:
-        ShapeError: by these names, which sentence has too many or too few.
+        DataError: by these names, which sentence has too many or too few; or one sentence came, not a list of them.
     """
+    for what, rows in ((name, sentences), (tags_name, tags)):
+        if not hasattr(rows, "__len__"):
+            raise DataError(f"{what} must be a list with a list for each sentence, got {type(rows).__name__}")
+    if _is_one(sentences) and _is_one(tags):
+        raise DataError(
+            f"expected a list of sentences and a list of tags for each of them, got {name} that begin with the text "
+            f"{sentences[0]!r} and {tags_name} that begin with {tags[0]!r}: put each in a list, if it is one sentence"
+        )
     if len(sentences) != len(tags):
-        raise ShapeError(f"{tags_name} must be as many lists as {name} ({len(sentences)}), got {len(tags)}")
+        raise DataError(f"{tags_name} must be as many lists as {name} ({len(sentences)}), got {len(tags)}")
     for number, (sentence, row) in enumerate(zip(sentences, tags, strict=True)):
+        for what, items in ((name, sentence), (tags_name, row)):
+            if not hasattr(items, "__len__"):
+                raise DataError(f"{what} {number} must be a list, got {type(items).__name__}")
         if len(sentence) != len(row):
-            raise ShapeError(f"{name} {number}: expected {len(sentence)} tags, one for each token, got {len(row)}")
+            raise DataError(f"{name} {number}: expected {len(sentence)} tags, one for each token, got {len(row)}")
+
+
+def _is_one(rows: Sequence[Any]) -> bool:
+    return len(rows) > 0 and all(isinstance(row, str) for row in rows)
 
 
 def are_tokens(sentences: Sentences) -> bool:

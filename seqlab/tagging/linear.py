@@ -25,7 +25,9 @@ from seqlab.errors import ConfigError
 from seqlab.tagging.attributes import Attributes, Sentences, merge_equal_columns
 from seqlab.tagging.lbfgs import Minimum, StopRule, dot, minimise
 from seqlab.tagging.scores import AllowedMoves, ChainScores, sizes_of
+from seqlab.tagging.settings import check_types
 from seqlab.tagging.sparse import SparseRows
+from seqlab.tagging.storage import check_weights
 
 __all__ = ["LinearChain", "LinearSettings", "Objective"]
 
@@ -62,6 +64,7 @@ class LinearSettings:
     all_possible_transitions: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("c1", "c2", "epsilon", "delta", "min_freq"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be a number ≥ 0, got {getattr(self, name)!r}")
@@ -208,9 +211,13 @@ class LinearChain:
         """Undo `state`.
 
         Raises:
-            ValueError: the arrays do not fit each other.
+            KeyError, ValueError, RecursionError: an array is missing, does not fit the others, or holds what no
+                training gives.
         """
-        attributes, states = Attributes.from_bytes(arrays["attributes"]), arrays["states"]
-        if states.shape != (len(attributes), len(allowed.start)):
-            raise ValueError(f"{len(attributes)} features and {len(allowed.start)} tags, but {states.shape} weights")
-        return cls(attributes, states, arrays["transitions"], allowed)
+        attributes, K = Attributes.from_bytes(arrays["attributes"]), len(allowed.start)
+        weights = {name: arrays[name] for name in ("states", "transitions")}
+        check_weights(weights)
+        for name, shape in (("states", (len(attributes), K)), ("transitions", (K, K))):
+            if weights[name].shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {weights[name].shape}")
+        return cls(attributes, **weights, allowed=allowed)

@@ -33,7 +33,8 @@ from seqlab.tagging.attributes import Attributes, Sentences
 from seqlab.tagging.linear import LinearChain, LinearSettings
 from seqlab.tagging.scores import AllowedMoves, ChainScores, Floats, Ints, sizes_of
 from seqlab.tagging.sparse import SparseRows
-from seqlab.tagging.training import LoopSettings, train
+from seqlab.tagging.storage import check_weights
+from seqlab.tagging.training import LoopSettings, one_thread, train
 
 __all__ = ["BiLstmChain", "BiLstmSettings"]
 
@@ -167,7 +168,8 @@ class BiLstmChain:
             return loss
 
         score = None if validate is None else (lambda: validate(model))
-        train(model.network, loss_of, len(sentences), settings, validate=score, report=report)
+        with one_thread():
+            train(model.network, loss_of, len(sentences), settings, validate=score, report=report)
         return model
 
     @torch.no_grad()
@@ -183,7 +185,8 @@ class BiLstmChain:
         filled = np.flatnonzero(sizes)
         for batch in length_batches(sizes[filled].tolist(), budget=PREDICT_TOKENS, seed=None):
             chosen = filled[batch]
-            emissions = self.network(rows_of(rows, sizes, chosen), sizes[chosen])
+            with one_thread():
+                emissions = self.network(rows_of(rows, sizes, chosen), sizes[chosen])
             for number, row in zip(chosen.tolist(), emissions, strict=True):
                 found[ends[number] - sizes[number] : ends[number]] = row[: sizes[number]].numpy()
         scores = ChainScores(found, crf.transitions.numpy(), crf.start_transitions.numpy(), crf.end_transitions.numpy())
@@ -210,13 +213,17 @@ class BiLstmChain:
         """Undo `state`.
 
         Raises:
-            ValueError, RuntimeError: the arrays do not fit each other.
+            KeyError, ValueError, RuntimeError: an array is missing, does not fit the others, or holds what no training
+                gives.
         """
         parts: dict[str, dict[str, NDArray[Any]]] = {"network": {}, "linear": {}}
         for name, values in arrays.items():
             part, _, rest = name.partition("/")
             if rest:
                 parts[part][rest] = values
+        if bool(parts["linear"]) != settings.pool:
+            raise ValueError(f"pool is {settings.pool}, but there are {len(parts['linear'])} arrays of a linear chain")
+        check_weights(parts["network"])
         attributes = Attributes.from_bytes(arrays["attributes"])
         network = _Network(len(attributes), len(allowed.start), settings)
         network.load_state_dict({name: torch.from_numpy(values) for name, values in parts["network"].items()})

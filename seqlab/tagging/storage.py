@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from seqlab.errors import CheckpointError
 from seqlab.files import describe_os_error, replace_file
 
-__all__ = ["read_model", "write_model"]
+__all__ = ["check_weights", "read_model", "write_model"]
 
 FORMAT, VERSION = "seqlab-tagger", 1
 Arrays = Mapping[str, NDArray[Any]]
@@ -46,7 +46,7 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # the last two: a dtype that NumPy lacks
         raise CheckpointError(f"{path} cannot be read as a tagger: {error}") from error
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path}: expected a file of format {FORMAT}, got {header.get('format')!r}")
@@ -54,7 +54,27 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         raise CheckpointError(f"{path} has version {header.get('version')}, this seqlab reads {VERSION}: update seqlab")
     if header.get("sha256") != _digest(header.get("card", ""), arrays):
         raise CheckpointError(f"{path} is damaged: its SHA-256 does not match")
-    return json.loads(header["card"]), arrays
+    try:
+        card = json.loads(header.get("card", ""))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read as a tagger: its card is no JSON: {error}") from error
+    if not isinstance(card, dict):
+        kind = type(card).__name__
+        raise CheckpointError(f"{path} cannot be read as a tagger: its card must be a JSON object, got {kind}")
+    return card, arrays
+
+
+def check_weights(arrays: Arrays) -> None:
+    """Check that all weights are finite float32 numbers.
+
+    Raises:
+        ValueError: it names the first array with others.
+    """
+    for name, values in arrays.items():
+        if values.dtype != np.float32:
+            raise ValueError(f"{name} must hold float32 numbers, got {values.dtype}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} must hold finite numbers only")
 
 
 def _digest(card: str, arrays: Arrays) -> str:

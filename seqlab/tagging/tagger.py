@@ -4,6 +4,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -57,7 +58,9 @@ class Tagger:
             any function that returns one description for each token.
         encoder: for "encoder" only; see `seqlab.tagging.encoder`.
         constrained: whether tags are of the BIO, BIOES or BMES family and only well-formed sequences may come out.
-        seed: of everything random; the same seed gives the same tagger on the same machine.
+        seed: of everything random; on the same machine the same seed gives the same tagger, to the bit, and it the same
+            predictions, whatever the number of threads. With an encoder, which runs on all of torch's threads: for the
+            same number of them.
         verbose: whether long training prints how far it is, to stderr.
         settings: those of `LinearSettings`, `BiLstmSettings` or `EncoderSettings`.
 
@@ -83,16 +86,14 @@ class Tagger:
     ) -> None:
         if emissions not in SETTINGS:
             raise ConfigError(f"emissions must be one of {', '.join(SETTINGS)}, got {emissions!r}")
-        if (encoder is not None) != (emissions == "encoder"):
-            raise ConfigError(
-                f"encoder goes with emissions='encoder' and only there, got {emissions!r} and {encoder!r}"
-            )
+        _check_code(emissions, features, encoder)
+        _check_options(seed, constrained=constrained, verbose=verbose)
         known = [field.name for field in dataclasses.fields(SETTINGS[emissions])]
         for name in settings:
             if name not in known:
                 raise ConfigError(f"no setting {name!r} for emissions={emissions!r}: there are {', '.join(known)}")
         self.emissions, self.features, self.encoder = emissions, features, encoder
-        self.constrained, self.seed, self.verbose = constrained, seed, verbose
+        self.constrained, self.seed, self.verbose = bool(constrained), int(seed), bool(verbose)
         self.settings = SETTINGS[emissions](**settings)
         self.tags: list[str] = []
         self.model: TaggingModel | None = None
@@ -120,16 +121,20 @@ class Tagger:
                 A linear chain, whose optimum is unique, does not need it and refuses it.
 
         Raises:
-            DataError: sentences and tags do not fit, hold no token, or a description has a wrong form.
+            DataError: sentences and tags do not fit, hold no token, or a description has a wrong form; or one sentence
+                came, not a list of them.
             ShapeError: `constrained`, but a tag is not of the BIO, BIOES or BMES family.
             SeqlabError: the training diverged.
         """
         if validation is not None and self.emissions == "features":
             raise ConfigError("validation is for networks: a linear chain is trained to its optimum")
         check_pairs(sentences, tags, "sentences", "tags")
-        if isinstance(validation, float | int):
-            sentences, tags, validation = self._held_out(sentences, tags, validation)
+        if isinstance(validation, float | int | Real):
+            sentences, tags, validation = self._held_out(sentences, tags, float(validation))
         elif validation is not None:
+            if not isinstance(validation, tuple | list) or len(validation) != 2:
+                kind = type(validation).__name__
+                raise ConfigError(f"validation must be (sentences, tags) or a share of the sentences, got {kind}")
             check_pairs(*validation, "validation sentences", "validation tags")
         filled = [number for number, sentence in enumerate(sentences) if len(sentence)]
         if not filled:
@@ -170,7 +175,12 @@ class Tagger:
         return np.split(self._probabilities(model, inputs), np.cumsum(sizes_of(inputs))[:-1]) if inputs else []
 
     def score(self, sentences: Sentences, tags: Tags) -> float:
-        """Return the share of tokens that get the right tag, 0 if there are none. Errors as in `predict`."""
+        """Return the share of tokens that get the right tag, 0 if there are none.
+
+        Raises:
+            ConfigError: as in `predict`.
+            DataError: as in `predict`, or sentences and tags do not fit.
+        """
         check_pairs(sentences, tags, "sentences", "tags")
         return accuracy(tags, self.predict(sentences))
 
@@ -179,7 +189,7 @@ class Tagger:
 
         Raises:
             ShapeError: tags are not of this family.
-            ConfigError, DataError: as in `predict`.
+            ConfigError, DataError: as in `score`.
         """
         check_pairs(sentences, tags, "sentences", "tags")
         return metrics.evaluate(tags, self.predict(sentences))
@@ -212,10 +222,12 @@ class Tagger:
         A feature function or an encoder of your own is code and is not in it: give it to `load` again.
 
         Raises:
-            ConfigError: the tagger is not trained.
+            ConfigError: the tagger is not trained, or `path` names no file.
             SeqlabError: the file could not be written; what was there stays.
         """
         card, arrays = self._trained().state()
+        if not Path(path).name or Path(path).is_dir():
+            raise ConfigError(f"path must name a file, got the folder {str(path)!r}: add a name, as in 'tagger.bin'")
         extractor = next((name for name, function in EXTRACTORS.items() if function is self.features), None)
         write_model(
             Path(path),
@@ -247,16 +259,17 @@ class Tagger:
             ConfigError: the encoder is missing, or is given where there was none.
         """
         card, arrays = read_model(Path(path))
+        _check_code(card.get("emissions"), features or word_features, encoder)
         try:
             extractor = features or (EXTRACTORS[card["features"]] if card["features"] else _missing_extractor)
             tagger = cls(
                 card["emissions"], features=extractor, encoder=encoder, constrained=card["constrained"],
                 seed=card["seed"], **card["settings"],
             )  # fmt: skip
-            tagger.tags, tagger.iterations = list(card["tags"]), card["iterations"]
+            tagger.tags, tagger.iterations = _tags_of(card), int(card["iterations"])
             allowed = AllowedMoves.of(tagger.tags, tagger.constrained)
             tagger.model = tagger._restored(card["model"], arrays, allowed)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, MemoryError, ConfigError) as error:
             raise CheckpointError(f"{path} does not hold a whole tagger: {error}") from error
         return tagger
 
@@ -349,6 +362,33 @@ class Tagger:
 
     def _probabilities(self, model: TaggingModel, inputs: Sentences) -> Floats:
         return model.scores(inputs).marginals(sizes_of(inputs))
+
+
+def _check_code(emissions: object, features: object, encoder: object) -> None:
+    """Check what a file does not hold."""
+    if not callable(features):
+        raise ConfigError(f"features must be a function of a sentence, got {features!r}")
+    if (encoder is not None) != (emissions == "encoder"):
+        raise ConfigError(f"encoder goes with emissions='encoder' and only there, got {emissions!r} and {encoder!r}")
+    if encoder is not None and not isinstance(encoder, nn.Module):
+        raise ConfigError(f"encoder must be a torch module, got {type(encoder).__name__}")
+
+
+def _check_options(seed: Any, **flags: Any) -> None:
+    if not isinstance(seed, Integral) or isinstance(seed, bool):
+        raise ConfigError(f"seed must be an integer, got {seed!r}")
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise ConfigError(f"{name} must be True or False, got {flag!r}")
+
+
+def _tags_of(card: dict[str, Any]) -> list[str]:
+    tags = card["tags"]
+    if not isinstance(tags, list) or not tags or not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("tags must be a list of strings")
+    if len(set(tags)) != len(tags):
+        raise ValueError("a tag occurs twice")
+    return tags
 
 
 def _missing_extractor(sentence: Sequence[str]) -> Sequence[Any]:

@@ -1,16 +1,18 @@
 """The loop that trains a network with a CRF on top: AdamW, warm-up and decay, averaged weights, early stopping."""
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from seqlab.errors import ConfigError, SeqlabError
+from seqlab.tagging.settings import check_types
 
-__all__ = ["LoopSettings", "train"]
+__all__ = ["LoopSettings", "one_thread", "train"]
 
 WARM_UP_STEPS = 20
 CLIP = 5.0
@@ -38,6 +40,7 @@ class LoopSettings:
     patience: int = 10
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("epochs", "batch_sentences", "patience"):
             if not getattr(self, name) >= 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)!r}")
@@ -47,6 +50,21 @@ class LoopSettings:
             )
         if not 0 <= self.average < 1:
             raise ConfigError(f"average must lie in 0 … 1, 1 excluded, got {self.average!r}")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread, then on as many as before.
+
+    A product of matrices is rounded differently when it is shared out among threads. Networks as small as a tagger's
+    lose little: two threads make their training some 10 % faster.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train(

@@ -108,6 +108,7 @@ def test_a_worked_example():
     assert scores.per_label["x"].f1 == pytest.approx(2 * 1 / (2 + 3))
     assert scores.per_label["y"].precision == 0.5
     assert scores.per_label["y"].recall == 1.0
+    assert scores.per_label["y"].accuracy is None
 
 
 def test_nothing_to_find_scores_zero():
@@ -135,6 +136,29 @@ def test_bioes_tags_and_back(pieces):
         entities.append(Span(position + gap, position + gap + length, label))
         position += gap + length
     assert spans(bioes_tags(entities, position + 2)) == entities
+
+
+@pytest.mark.parametrize(
+    ("entities", "length", "message"),
+    [
+        ([Span(2, 9, "a")], 4, "0 ≤ start < end ≤ 4, got Span"),
+        ([Span(2, 2, "a")], 4, "0 ≤ start < end ≤ 4"),
+        ([Span(3, 2, "a")], 4, "0 ≤ start < end ≤ 4"),
+        ([Span(-2, 1, "a")], 4, "0 ≤ start < end ≤ 4"),
+        ([Span(0, 2, "a"), Span(1, 3, "b")], 4, r"must not overlap, got Span\(start=1, end=3"),
+        ([Span(0, 4, "a"), Span(1, 2, "b")], 4, "must not overlap"),
+        ([Span(1, 2, "a"), Span(1, 2, "a")], 4, "must not overlap"),
+        ([Span(0.0, 2, "a")], 4, "integer, integer, string"),
+        ([Span(0, 2, 3)], 4, "integer, integer, string"),
+        ([(0, 2)], 4, r"\(start, end, label\), got \(0, 2\)"),
+        ([None], 4, r"\(start, end, label\), got None"),
+        ([], -1, "length must be an integer ≥ 0, got -1"),
+        ([], 1.5, "length must be an integer ≥ 0"),
+    ],
+)
+def test_bad_entities(entities, length, message):
+    with pytest.raises(ShapeError, match=message):
+        bioes_tags(entities, length)
 
 
 def strict_spans(tags):

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from seqlab.errors import ConfigError, DataError, SeqlabError, ShapeError
-from seqlab.tagging import Tagger, TransformersEncoder
+from seqlab.errors import CheckpointError, ConfigError, DataError, SeqlabError, ShapeError
+from seqlab.tagging import Tagger, TransformersEncoder, storage
 from seqlab.tagging.attributes import Attributes
 from seqlab.tagging.recurrent import rows_of
-from seqlab.tagging.training import LoopSettings, train
+from seqlab.tagging.training import LoopSettings, one_thread, train
 
 SMALL = {"epochs": 30, "hidden": 8, "embedding": 8, "batch_sentences": 3, "learning_rate": 0.02, "average": 0.5}
 
@@ -71,6 +71,38 @@ def test_the_seed_decides_and_the_callers_generator_is_left_alone(text):
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_the_number_of_threads_changes_no_bit(text):
+    sentences, tags = ([row * 6 for row in rows] * 8 for rows in text)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            tagger = Tagger("bilstm", epochs=2, hidden=64).fit(sentences, tags)
+            found.append((tagger.model.network.state_dict(), np.concatenate(tagger.probabilities(sentences))))
+            assert torch.get_num_threads() == threads
+        for threads in (1, 2):  # one tagger, used with other numbers of threads
+            torch.set_num_threads(threads)
+            assert np.array_equal(np.concatenate(tagger.probabilities(sentences)), found[0][1])
+    finally:
+        torch.set_num_threads(before)
+    (weights, first), (others, second) = found
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    assert np.array_equal(first, second)
+
+
+def test_threads_come_back_after_an_error():
+    before = torch.get_num_threads()
+
+    def fail():
+        with one_thread():
+            assert torch.get_num_threads() == 1
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert torch.get_num_threads() == before
+
+
 def test_constraints_hold_in_a_network():
     tagger = Tagger("bilstm", constrained=True, **SMALL).fit(["大大", "小"], [["B", "E"], ["S"]])
     for row in tagger.predict(["大小大", "小", "小大小大"]):
@@ -85,7 +117,7 @@ def test_validation_stops_early_and_keeps_the_best(text):
     assert Tagger("bilstm", patience=2, **SMALL).fit(sentences, tags, (sentences, tags)).score(sentences, tags) == 1.0
     with pytest.raises(ConfigError, match=r"validation must leave sentences on both sides, got 0\.01 of 6"):
         Tagger("bilstm").fit(sentences, tags, validation=0.01)
-    with pytest.raises(ShapeError, match="validation sentences 0: expected 1 tags"):
+    with pytest.raises(DataError, match="validation sentences 0: expected 1 tags"):
         Tagger("bilstm").fit(sentences, tags, validation=([["a"]], [["X", "Y"]]))
 
 
@@ -113,6 +145,26 @@ def test_an_encoder_frozen_or_trained(text, tmp_path, rate):
     assert again.predict([[], []]) == [[], []]
     with pytest.raises(ConfigError, match="encoder goes with"):
         Tagger.load(path)
+
+
+@pytest.mark.parametrize(
+    ("card", "change"),
+    [
+        ({}, {"project.bias": lambda w: w * np.float32(np.nan)}),
+        ({}, {"project.weight": lambda w: w.astype(np.float16)}),
+        ({}, {"project.weight": lambda w: w[:, 1:].copy()}),
+        ({"width": "16"}, {}),
+        ({"width": -1}, {}),
+        ({"width": None}, {}),
+    ],
+)
+def test_a_file_that_does_not_fit_its_encoder(text, tmp_path, card, change):
+    path = Tagger("encoder", encoder=TinyTransformer(), epochs=1).fit(*text).save(tmp_path / "t")
+    right, arrays = storage.read_model(path)
+    arrays |= {name: function(arrays[name]) for name, function in change.items()}
+    storage.write_model(path, right | {"model": right["model"] | card}, arrays)
+    with pytest.raises(CheckpointError, match="does not hold a whole tagger"):
+        Tagger.load(path, encoder=TinyTransformer())
 
 
 def test_an_encoder_must_return_vectors_for_every_token(text):

@@ -5,10 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_torch_file
 
 from seqlab.errors import CheckpointError, ConfigError, DataError, SeqlabError, ShapeError
-from seqlab.tagging import Tagger, bmes_tags, character_features, word_features
+from seqlab.tagging import Tagger, bmes_tags, character_features, storage, word_features
+from tests.seqlab.tagging.conftest import SENTENCES, TAGS
 
 WORDS = [["我们", "喜欢", "图书馆"], ["图书馆", "很", "大"], ["我", "喜欢", "大", "图书馆"]]
 
@@ -16,6 +19,14 @@ WORDS = [["我们", "喜欢", "图书馆"], ["图书馆", "很", "大"], ["我",
 @pytest.fixture
 def tagger(text):
     return Tagger(c2=0.01).fit(*text)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The files of a trained linear chain and of a trained network."""
+    folder, small = tmp_path_factory.mktemp("trained"), {"epochs": 1, "hidden": 4, "embedding": 4}
+    taggers = {"features": Tagger(), "bilstm": Tagger("bilstm", **small)}
+    return {name: tagger.fit(SENTENCES, TAGS).save(folder / name) for name, tagger in taggers.items()}
 
 
 def test_it_learns_and_tags(tagger, text):
@@ -92,13 +103,34 @@ def test_the_weights_can_be_read(tagger):
 @pytest.mark.parametrize(
     ("sentences", "tags", "error", "message"),
     [
-        ([["a"]], [["X"], ["Y"]], ShapeError, r"tags must be as many lists as sentences \(1\), got 2"),
-        ([["a", "b"]], [["X"]], ShapeError, "sentences 0: expected 2 tags, one for each token, got 1"),
+        ([["a"]], [["X"], ["Y"]], DataError, r"tags must be as many lists as sentences \(1\), got 2"),
+        ([["a", "b"]], [["X"]], DataError, "sentences 0: expected 2 tags, one for each token, got 1"),
+        (["我", "在"], ["PRON", "ADP"], DataError, "expected a list of sentences.* begin with the text '我'"),
         ([], [], DataError, "at least one token"),
         ([[]], [[]], DataError, "at least one token"),
         ([["a"]], [[1]], DataError, "tags must be strings, got 1"),
         ([["a", ["b"]]], [["X", "Y"]], DataError, "got both"),
         ([[3]], [["X"]], DataError, "list of strings or a dict, got int"),
+        (None, None, DataError, "sentences must be a list with a list for each sentence, got NoneType"),
+        ([["a"]], None, DataError, "tags must be a list with a list for each sentence, got NoneType"),
+        (
+            iter([["a"]]),
+            [["X"]],
+            DataError,
+            "sentences must be a list with a list for each sentence, got list_iterator",
+        ),
+        ([None], [["X"]], DataError, "sentences 0 must be a list, got NoneType"),
+        ([["a"]], [3], DataError, "tags 0 must be a list, got int"),
+        ([[np.array([1.0, 2.0])]], [["X"]], DataError, "list of strings or a dict, got ndarray"),
+        ([[[np.array(["a"])]]], [["X"]], DataError, "must hold strings: got ndarray"),
+        (
+            [[{"b": 1, "a": np.array([1.0, 2.0])}]],
+            [["X"]],
+            DataError,
+            r"feature 'a': expected .* got array\(\[1\., 2\.\]\)",
+        ),
+        ([[{"a": torch.zeros(2)}]], [["X"]], DataError, "feature 'a': expected a string, a finite number"),
+        ([[{"a": 10**400}]], [["X"]], DataError, "feature 'a': expected a string, a finite number"),
         ([[{"a": float("inf")}]], [["X"]], DataError, "feature 'a'.* got inf"),
     ],
 )
@@ -117,6 +149,18 @@ def test_bad_use_is_named(tagger, text):
         Tagger(hidden=3)
     with pytest.raises(ConfigError, match="encoder goes with emissions='encoder'"):
         Tagger("encoder")
+    for options, message in (
+        ({"seed": "x"}, "seed must be an integer, got 'x'"),
+        ({"constrained": "no"}, "constrained must be True or False, got 'no'"),
+        ({"verbose": None}, "verbose must be True or False, got None"),
+        ({"features": "words"}, "features must be a function of a sentence, got 'words'"),
+        ({"emissions": "encoder", "encoder": len}, "encoder must be a torch module, got builtin"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Tagger(**options)
+    for validation in ("a tenth", (sentences,)):
+        with pytest.raises(ConfigError, match=r"validation must be \(sentences, tags\) or a share"):
+            Tagger("bilstm").fit(sentences, tags, validation)
     with pytest.raises(ConfigError, match="validation is for networks"):
         Tagger().fit(sentences, tags, validation=0.1)
     with pytest.raises(DataError, match="expected a list of sentences, got str"):
@@ -125,8 +169,39 @@ def test_bad_use_is_named(tagger, text):
         tagger.predict([3])
     with pytest.raises(DataError, match="sentence 0 has 2 tokens, but features describes 1"):
         Tagger(features=lambda words: [["a"]]).fit([["a", "b"]], [["X", "Y"]])
-    with pytest.raises(ShapeError, match="tags must be as many lists"):
+    with pytest.raises(DataError, match="tags must be as many lists"):
         tagger.score(sentences, tags[1:])
+
+
+@pytest.mark.parametrize(
+    ("emissions", "settings", "message"),
+    [
+        ("bilstm", {"epochs": "3"}, "epochs must be an integer, got '3'"),
+        ("bilstm", {"hidden": 8.0}, "hidden must be an integer, got 8.0"),
+        ("bilstm", {"pool": "no"}, "pool must be True or False, got 'no'"),
+        ("features", {"c1": None}, "c1 must be a number, got None"),
+        ("features", {"c2": True}, "c2 must be a number, got True"),
+        ("features", {"c2": "x"}, "c2 must be a number, got 'x'"),
+        ("features", {"c2": float("nan")}, "c2 must be a number ≥ 0, got nan"),
+        ("features", {"c2": 10**400}, "c2 must be a number, got one that is too large"),
+        ("features", {"max_iterations": 0}, "max_iterations must be at least 1, got 0"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_named(emissions, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Tagger(emissions, **settings)
+
+
+def test_numpy_numbers_are_settings_too(text, tmp_path):
+    tagger = Tagger(c2=np.float32(0.5), max_iterations=np.int64(7), all_possible_states=np.True_).fit(*text)
+    assert (tagger.settings.c2, type(tagger.settings.max_iterations)) == (0.5, int)
+    assert Tagger.load(tagger.save(tmp_path / "t")).settings == tagger.settings
+
+
+@pytest.mark.parametrize("path", [".", "", "/", ".."])
+def test_a_folder_is_no_file_to_save_to(tagger, path):
+    with pytest.raises(ConfigError, match="path must name a file"):
+        tagger.save(path)
 
 
 def test_training_says_how_far_it_is(text, capsys, monkeypatch):
@@ -188,8 +263,6 @@ def test_what_is_no_tagger_is_refused(tagger, tmp_path):
 
 
 def test_a_later_version_and_a_card_that_does_not_fit(tagger, tmp_path, monkeypatch):
-    from seqlab.tagging import storage
-
     monkeypatch.setattr(storage, "VERSION", 2)
     later = tagger.save(tmp_path / "later")
     monkeypatch.undo()
@@ -199,8 +272,103 @@ def test_a_later_version_and_a_card_that_does_not_fit(tagger, tmp_path, monkeypa
     card, arrays = storage.read_model(path)
     for change in ({"tags": ["A", "B"]}, {"settings": {"c2": "much"}}, {"emissions": "bilstm"}):
         storage.write_model(tmp_path / "changed", card | change, arrays)
-        with pytest.raises(SeqlabError):
+        with pytest.raises(CheckpointError):
             Tagger.load(tmp_path / "changed")
+
+
+def names_as(text):
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+@pytest.mark.parametrize("emissions", ["features", "bilstm"])
+@pytest.mark.parametrize(
+    ("card", "changed"),
+    [
+        ({"tags": [0, 1, 2, 3, 4]}, {}),
+        ({"tags": [0, 1, 2, 3, 4], "constrained": True}, {}),
+        ({"tags": ["A", "A", "B", "C", "D"]}, {}),
+        ({"tags": "ABCDE"}, {}),
+        ({"tags": []}, {}),
+        ({"tags": None}, {}),
+        ({"emissions": ["features"]}, {}),
+        ({"emissions": "svm"}, {}),
+        ({"features": "magic"}, {}),
+        ({"features": ["magic"]}, {}),
+        ({"constrained": "no"}, {}),
+        ({"seed": 0.5}, {}),
+        ({"iterations": "many"}, {}),
+        ({"settings": {"c2": 10**400}}, {}),
+        ({"settings": [1]}, {}),
+        ({"settings": {"hidden": 2**70}}, {}),
+        ({}, {"transitions": lambda w: w[:3]}),
+        ({}, {"transitions": lambda w: w.astype(np.float64)}),
+        ({}, {"states": lambda w: w.astype(np.float16)}),
+        ({}, {"states": lambda w: w.astype(np.int32)}),
+        ({}, {"states": lambda w: w.T.copy()}),
+        ({}, {"states": lambda w: np.where(w == w.max(), np.inf, w).astype(np.float32)}),
+        ({}, {"transitions": lambda w: w * np.float32(np.nan)}),
+        ({}, {"states": lambda w: None}),
+        ({}, {"attributes": lambda _: names_as("[1, 2, 3]")}),
+        ({}, {"attributes": lambda w: names_as(json.dumps(["a"] * len(json.loads(w.tobytes()))))}),
+        ({}, {"attributes": lambda _: names_as("3")}),
+        ({}, {"attributes": lambda _: names_as("[" * 100_000)}),
+        ({}, {"attributes": lambda _: np.full(9, 0xFF, np.uint8)}),
+    ],
+)
+def test_a_file_with_a_right_checksum_and_wrong_contents(trained, tmp_path, emissions, card, changed):
+    right, arrays = storage.read_model(trained[emissions])
+    prefix = {"features": "", "bilstm": "linear/"}[emissions]
+    for name, change in changed.items():
+        arrays[prefix + name] = change(arrays[prefix + name])
+    storage.write_model(tmp_path / "t", right | card, {k: values for k, values in arrays.items() if values is not None})
+    with pytest.raises(CheckpointError, match="does not hold a whole tagger"):
+        Tagger.load(tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("network/direct", lambda w: w.astype(np.float16)),
+        ("network/direct", lambda w: w[:-1]),
+        ("network/project.bias", lambda w: w + np.float32(np.inf)),
+        ("network/crf.transitions", lambda w: None),
+        ("attributes", lambda _: names_as("{}")),
+        ("linear/states", lambda _: None),
+        ("magic/states", lambda _: np.zeros(3, np.float32)),
+    ],
+)
+def test_a_network_with_wrong_weights(trained, tmp_path, name, change):
+    card, arrays = storage.read_model(trained["bilstm"])
+    arrays[name] = change(arrays.get(name))
+    storage.write_model(tmp_path / "t", card, {k: values for k, values in arrays.items() if values is not None})
+    with pytest.raises(CheckpointError, match="does not hold a whole tagger"):
+        Tagger.load(tmp_path / "t")
+
+
+def test_a_network_without_its_linear_chain(trained, tmp_path):
+    card, arrays = storage.read_model(trained["bilstm"])
+    network = {name: values for name, values in arrays.items() if not name.startswith("linear/")}
+    storage.write_model(tmp_path / "t", card, network)
+    with pytest.raises(CheckpointError, match="pool is True, but there are 0 arrays of a linear chain"):
+        Tagger.load(tmp_path / "t")
+
+
+@pytest.mark.parametrize("text", ["{", "", "[" * 100_000, "[]", "3", "null"])
+def test_a_card_that_is_no_json_object(trained, tmp_path, monkeypatch, text):
+    card, arrays = storage.read_model(trained["features"])
+    monkeypatch.setattr(storage.json, "dumps", lambda *_, **__: text)
+    storage.write_model(tmp_path / "t", card, arrays)
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="cannot be read as a tagger: its card"):
+        Tagger.load(tmp_path / "t")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_numbers_that_numpy_lacks(tmp_path, dtype):
+    save_torch_file({"states": torch.zeros(3).to(dtype)}, tmp_path / "t", {"format": "seqlab-tagger", "version": "1"})
+    # Where ml_dtypes is installed numpy can read bfloat16, and the missing checksum is what tells.
+    with pytest.raises(CheckpointError, match="cannot be read as a tagger|is damaged"):
+        Tagger.load(tmp_path / "t")
 
 
 def test_a_failed_save_leaves_the_old_file(tagger, tmp_path, monkeypatch):
