@@ -1,7 +1,7 @@
 """Figures for reports: each as an SVG for light and one for dark pages, and as CSV.
 
 The SVGs have a transparent background, text as outlines, and the same bytes each time. Drawing needs matplotlib
-(`pip install 'seqlab[plot]'`), which is imported only when a figure is drawn.
+(`pip install matplotlib`), which is imported only when a figure is drawn.
 """
 
 import csv

@@ -5,8 +5,8 @@ a picture (`draw_graph`), text that GitHub, Mermaid and Graphviz draw (`mermaid`
 (`to_networkx`). A trellis, the run of Viterbi unrolled in time, is drawn by `draw_trellis`; a layered graph with its
 costs by `draw_lattice`. Pictures are PNG, SVG or PDF, as the file's name ends.
 
-Text needs nothing; drawing needs matplotlib (`pip install 'seqlab[plot]'`), a graph networkx
-(`pip install 'seqlab[graph]'`). Both are imported when first needed.
+A missing folder is made. Text needs nothing; drawing needs matplotlib (`pip install '.[plot]'` in a checkout), a graph
+networkx (`pip install '.[graph]'`). Both are imported when first needed.
 """
 
 from seqlab.pictures.drawing import draw_graph

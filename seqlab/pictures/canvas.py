@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqlab.errors import ConfigError
-from seqlab.files import replace_file
+from seqlab.files import describe_os_error, replace_file
 from seqlab.pictures.fonts import drawable, writing
 
 if TYPE_CHECKING:
@@ -91,7 +91,13 @@ class Canvas:
         self._corners += [(place[0], place[1]) for place in places]
 
     def save(self, path: Path) -> None:
-        """Cut the sheet, with a margin, and write it as the kind of picture that the name's end says."""
+        """Cut the sheet, with a margin, and write it as the kind of picture that the name's end says.
+
+        A missing folder is made.
+
+        Raises:
+            SeqlabError: the file could not be written; what was there stays.
+        """
         margin = 0.12
         low, high = np.min(self._corners, axis=0) - margin, np.max(self._corners, axis=0) + margin
         self.figure.set_size_inches(*(high - low))
@@ -101,7 +107,11 @@ class Canvas:
         # Neither the date nor the version of matplotlib: the same picture has the same bytes.
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]
         self.figure.savefig(buffer, format=kind, dpi=DPI, facecolor=PAPER, metadata=metadata)
-        replace_file(path, buffer.getvalue())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, buffer.getvalue())
+        except OSError as error:
+            raise describe_os_error(error, f"drawing {path}") from error
 
 
 @contextlib.contextmanager
@@ -110,6 +120,7 @@ def opened(path: str | Path, texts: Iterable[str]) -> Iterator[Canvas]:
 
     Raises:
         ConfigError: matplotlib is not installed, or the name ends neither in .png nor in .svg nor in .pdf.
+        SeqlabError: as in `Canvas.save`.
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
@@ -117,7 +128,7 @@ def opened(path: str | Path, texts: Iterable[str]) -> Iterator[Canvas]:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ConfigError("drawing needs matplotlib: pip install 'seqlab[plot]'") from error
+        raise ConfigError("drawing needs matplotlib: pip install matplotlib") from error
     with writing(texts, keep_text=path.suffix.lower() == ".svg") as missing:
         canvas = Canvas(missing)
         yield canvas

@@ -7,7 +7,7 @@ import numpy as np
 
 from seqlab.pictures.canvas import COLORS, FAINT, Canvas, opened
 from seqlab.pictures.curves import Box, Points, arc, label_place, loop, outside_box, outside_circle
-from seqlab.pictures.graphs import ChainGraph, probability_text
+from seqlab.pictures.graphs import ChainGraph, check_graph, probability_text
 
 __all__ = ["draw_graph"]
 
@@ -51,9 +51,15 @@ def draw_graph(graph: ChainGraph, path: str | Path) -> None:
     An edge has the colour of the state it leaves, so has its number, and a likelier one is thicker. Emissions are
     dashed. Long names are broken at blanks, then written smaller.
 
+    Args:
+        graph: `chain.graph()` of a Markov chain, `model_graph(model)` of a hidden Markov model.
+        path: the file; a missing folder is made.
+
     Raises:
         ConfigError: matplotlib is not installed, or the name ends otherwise.
+        ShapeError: `graph` is no such graph.
     """
+    check_graph(graph)
     with opened(path, [*graph.states, *graph.symbols]) as canvas:
         spots = _two_levels(graph, canvas) if graph.symbols else _circle(graph, canvas)
         curves = _curves(graph, spots)

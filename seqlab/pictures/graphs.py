@@ -8,7 +8,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqlab.errors import ConfigError, ShapeError
 
-__all__ = ["ChainGraph", "chain_graph", "dot", "hmm_graph", "mermaid", "model_graph", "probability_text", "to_networkx"]
+__all__ = [
+    "ChainGraph",
+    "chain_graph",
+    "check_graph",
+    "dot",
+    "hmm_graph",
+    "mermaid",
+    "model_graph",
+    "probability_text",
+    "to_networkx",
+]
 
 
 class ChainGraph(NamedTuple):
@@ -65,11 +75,21 @@ def model_graph(
 
     Args:
         model: any with `startprob_` (K,) and `transmat_` (K, K). With a matrix `emissionprob_` (K, M) each symbol is
-            a node; otherwise each state has one of its own, with its mean or rate (`means_`, `lambdas_`).
+            a node; otherwise each state has one of its own, with its mean or rate (`means_`, `lambdas_`). Of a mixture
+            it has each component's mean, and in brackets its weight.
         states: K names; None: their numbers.
         symbols: M names; None: their numbers, or the means.
         least: edges with a probability of at most this are left out.
+
+    Raises:
+        ShapeError: the model is not fitted or none, or the numbers of names don't fit.
     """
+    missing = [name for name in ("startprob_", "transmat_") if not hasattr(model, name)]
+    if missing:
+        raise ShapeError(
+            f"model must be a fitted HMM, got a {type(model).__name__} without {' and '.join(missing)}: call fit, or "
+            "set them (a MarkovChain has graph())"
+        )
     K = len(np.asarray(model.startprob_))
     table = getattr(model, "emissionprob_", None)
     shows = np.eye(K) if table is None else np.asarray(table, dtype=np.float64)
@@ -77,6 +97,19 @@ def model_graph(
         symbols = range(shows.shape[-1]) if table is not None else [_shown(model, state) for state in range(K)]
     names = range(K) if states is None else states
     return hmm_graph(model.transmat_, shows, names, symbols, start=model.startprob_, least=least)
+
+
+def check_graph(graph: object) -> None:
+    """Check that something is a graph.
+
+    Raises:
+        ShapeError: it is not.
+    """
+    if not isinstance(graph, ChainGraph):
+        raise ShapeError(
+            f"graph must be a ChainGraph, got {type(graph).__name__}: pass chain.graph() of a MarkovChain, or "
+            "model_graph(model) of an HMM"
+        )
 
 
 def probability_text(value: float) -> str:
@@ -91,7 +124,8 @@ def probability_text(value: float) -> str:
 
 
 def mermaid(graph: ChainGraph) -> str:
-    """Write the graph as a Mermaid flowchart, which GitHub and many blogs draw."""
+    """Write the graph as a Mermaid flowchart, which GitHub and many blogs draw. Errors as in `check_graph`."""
+    check_graph(graph)
     lines = ["flowchart LR" if not graph.symbols else "flowchart TB"]
     lines += [f'    s{number}(("{_mermaid(name)}"))' for number, name in enumerate(graph.states)]
     lines += [f'    o{number}["{_mermaid(name)}"]' for number, name in enumerate(graph.symbols)]
@@ -101,7 +135,8 @@ def mermaid(graph: ChainGraph) -> str:
 
 
 def dot(graph: ChainGraph) -> str:
-    """Write the graph in Graphviz's language."""
+    """Write the graph in Graphviz's language. Errors as in `check_graph`."""
+    check_graph(graph)
     lines = ["digraph chain {", "    rankdir=LR;" if not graph.symbols else "    rankdir=TB;"]
     lines += [f'    s{number} [shape=circle, label="{_dot(name)}"];' for number, name in enumerate(graph.states)]
     lines += [f'    o{number} [shape=box, label="{_dot(name)}"];' for number, name in enumerate(graph.symbols)]
@@ -113,11 +148,17 @@ def dot(graph: ChainGraph) -> str:
 
 
 def to_networkx(graph: ChainGraph) -> Any:
-    """Return a `networkx.DiGraph`; nodes have `label` and `level` (0 hidden, 1 shown), edges `probability`."""
+    """Return a `networkx.DiGraph`; nodes have `label` and `level` (0 hidden, 1 shown), edges `probability`.
+
+    Raises:
+        ConfigError: networkx is not installed.
+        ShapeError: as in `check_graph`.
+    """
+    check_graph(graph)
     try:
         import networkx
     except ImportError as error:
-        raise ConfigError("to_networkx needs networkx: pip install 'seqlab[graph]'") from error
+        raise ConfigError("to_networkx needs networkx: pip install networkx") from error
     found = networkx.DiGraph()
     found.add_nodes_from((f"s{n}", {"label": name, "level": 0}) for n, name in enumerate(graph.states))
     found.add_nodes_from((f"o{n}", {"label": name, "level": 1}) for n, name in enumerate(graph.symbols))
@@ -150,10 +191,22 @@ def _shown(model: Any, state: int) -> str:
     """Say in few words what a state without symbols emits."""
     for attribute, word in (("means_", "mean"), ("lambdas_", "rate")):
         if hasattr(model, attribute):
-            numbers = np.asarray(getattr(model, attribute))[state].reshape(-1)
-            more = " …" if numbers.size > 3 else ""
-            return f"{word} {', '.join(f'{number:.3g}' for number in numbers[:3])}{more}"
+            values = np.asarray(getattr(model, attribute))
+            if values.ndim == 3 and values.shape[1] > 1:  # (K, M, D), a mixture
+                return f"{word} {_mixture_text(values[state], np.asarray(model.weights_)[state])}"
+            return f"{word} {_few(values[state].reshape(-1))}"
     return f"what {state} emits"
+
+
+def _mixture_text(means: NDArray[np.float64], weights: NDArray[np.float64]) -> str:
+    """Write the means (M, D) of the heaviest components, each with its weight."""
+    heaviest = np.sort(np.argsort(-weights, kind="stable")[:3])
+    parts = [f"{_few(means[m])} ({probability_text(float(weights[m]))})" for m in heaviest]
+    return " | ".join(parts + ["…"] * (len(weights) > 3))
+
+
+def _few(numbers: NDArray[np.float64]) -> str:
+    return ", ".join(f"{number:.3g}" for number in numbers[:3]) + (" …" if numbers.size > 3 else "")
 
 
 def _mermaid(name: str) -> str:

@@ -44,13 +44,14 @@ class Line(NamedTuple):
 def draw_trellis(walk: ViterbiWalk, path: str | Path, *, logs: bool = False) -> None:
     """Draw a Viterbi run into a .png, .svg or .pdf file: a column for each step, a row for each state.
 
-    A circle holds δ_t(j); the arrow into it comes from ψ_t(j), the state before on the best path that ends there. The
-    path that wins is marked. A state that no path reaches is pale.
+    A circle holds δ_t(j), as a probability if the run's scores are logarithms of such; the arrow into it comes from
+    ψ_t(j), the state before on the best path that ends there. The path that wins is marked. A state that no path
+    reaches is pale.
 
     Args:
         walk: what `seqlab.chain.explain.explain_viterbi` returned.
         path: the file.
-        logs: write scores; otherwise exp of them, the probabilities.
+        logs: write scores; otherwise exp of them, the probabilities, where they are (`walk.probabilities`).
 
     Raises:
         ConfigError: matplotlib is not installed, or the name ends otherwise.
@@ -60,7 +61,7 @@ def draw_trellis(walk: ViterbiWalk, path: str | Path, *, logs: bool = False) -> 
     if T == 0:
         raise ShapeError("walk must have at least one step to draw, got T = 0")
     won = set(enumerate(walk.path.tolist())) if walk.score > NEVER else set()
-    places, lines = [], []
+    places, lines, logs = [], [], logs or not walk.probabilities
     for t, j in np.ndindex(T, K):
         score = float(walk.deltas[t, j])
         places.append(Place(t, j, _delta_text(score, logs), (t, j) in won, score > NEVER))

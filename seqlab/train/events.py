@@ -21,7 +21,7 @@ class Events:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            notes.append("no TensorBoard events: pip install 'seqlab[tensorboard]' to have them")
+            notes.append("no TensorBoard events: pip install tensorboard to have them")
             return
         self._hook_before = threading.excepthook
         threading.excepthook = self._hook

@@ -8,7 +8,8 @@ import pytest
 
 from seqlab import pictures
 from seqlab.chain.explain import explain_viterbi
-from seqlab.errors import ConfigError, ShapeError
+from seqlab.errors import ConfigError, SeqlabError, ShapeError
+from seqlab.hmm import CategoricalHMM
 from seqlab.lattice import cheapest_way
 from seqlab.markov import MarkovChain
 from seqlab.pictures import curves, fonts
@@ -51,7 +52,7 @@ def test_names_cannot_break_out():
 
 
 def test_networkx():
-    pytest.importorskip("networkx", reason="pip install 'seqlab[graph]'")
+    pytest.importorskip("networkx", reason="pip install networkx")
     graph = pictures.to_networkx(HEALTH)
     assert graph.number_of_edges() == 10
     assert graph.nodes["o1"] == {"label": "eating", "level": 1}
@@ -60,7 +61,7 @@ def test_networkx():
 
 @pytest.mark.parametrize("kind", sorted(BEGINNINGS))
 def test_drawings(tmp_path, kind):
-    pytest.importorskip("matplotlib", reason="pip install 'seqlab[plot]'")
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
     walk = explain_viterbi(np.log([[0.2, 0.4], [0.6, 0.1]]), np.log([[0.7, 0.3], [0.4, 0.6]]), np.log([0.5, 0.5]))
     for name, draw, what in (
         ("chain", pictures.draw_graph, DOG.graph()),
@@ -79,7 +80,7 @@ def test_drawings(tmp_path, kind):
 
 
 def test_chinese_names_without_a_font_stay_text_in_an_svg(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib", reason="pip install 'seqlab[plot]'")
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
     monkeypatch.setattr(fonts, "_installed", list)
     for kind in ("svg", "png"):
         with pytest.warns(UserWarning, match="no installed font has 睡觉: .*fonts-noto-cjk") as caught:
@@ -92,7 +93,7 @@ def test_chinese_names_without_a_font_stay_text_in_an_svg(tmp_path, monkeypatch)
 
 
 def test_the_first_font_that_has_the_characters(monkeypatch):
-    pytest.importorskip("matplotlib", reason="pip install 'seqlab[plot]'")
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
     has = {"base": "ab", "thai": "ก", "all": "睡觉ก"}
     monkeypatch.setattr(fonts, "_base_file", lambda: "base")
     monkeypatch.setattr(fonts, "_installed", lambda: [("Thai", "thai"), ("All", "all"), ("Never", "none")])
@@ -104,7 +105,7 @@ def test_the_first_font_that_has_the_characters(monkeypatch):
 
 
 def test_a_font_that_has_chinese_characters_is_found():
-    pytest.importorskip("matplotlib", reason="pip install 'seqlab[plot]'")
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
     families, missing = fonts.families_for(["睡觉"])
     if missing:
         pytest.skip("no font with Chinese characters: apt-get install fonts-noto-cjk")
@@ -139,8 +140,49 @@ def test_the_graph_of_a_model():
     assert pictures.model_graph(model, ["healthy", "sick"], DOG.states) == HEALTH._replace(start=[0.5, 0.5])
 
 
+def test_the_components_of_a_mixture_stand_apart():
+    model = SimpleNamespace(startprob_=[1.0], transmat_=[[1.0]], means_=np.array([[[-0.223], [-0.792]]]))
+    model.weights_ = np.array([[0.6, 0.4]])
+    assert pictures.model_graph(model).symbols == ["mean -0.223 (0.6) | -0.792 (0.4)"]
+    model.means_, model.weights_ = np.array([[[1.0, 2.0]]]), np.ones((1, 1))
+    assert pictures.model_graph(model).symbols == ["mean 1, 2"]
+    model.means_, model.weights_ = np.arange(8.0).reshape(1, 4, 2), np.array([[0.1, 0.3, 0.2, 0.4]])
+    assert pictures.model_graph(model).symbols == ["mean 2, 3 (0.3) | 4, 5 (0.2) | 6, 7 (0.4) | …"]
+
+
+def test_what_is_no_graph_is_named(tmp_path):
+    for call in (
+        lambda: pictures.draw_graph(DOG, tmp_path / "dog.svg"),
+        lambda: pictures.mermaid(DOG),
+        lambda: pictures.dot(DOG),
+        lambda: pictures.to_networkx(DOG),
+    ):
+        with pytest.raises(ShapeError, match=r"must be a ChainGraph, got MarkovChain: pass chain\.graph\(\)"):
+            call()
+    with pytest.raises(ShapeError, match="a CategoricalHMM without startprob_ and transmat_: call fit"):
+        pictures.model_graph(CategoricalHMM(2))
+
+
+def test_a_missing_folder_is_made(tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
+    pictures.draw_graph(DOG.graph(), tmp_path / "new" / "folder" / "dog.svg")
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["dog.svg"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SeqlabError, match=r"while drawing .*dog\.svg"):
+        pictures.draw_graph(DOG.graph(), tmp_path / "file" / "dog.svg")
+
+
+def test_scores_that_are_no_probabilities_are_drawn_as_scores(tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
+    walk = explain_viterbi([[-1.5, -2.5]], np.zeros((2, 2)), np.zeros(2))
+    for name, what, logs in (("a", walk, False), ("b", walk, True), ("c", walk._replace(probabilities=True), False)):
+        pictures.draw_trellis(what, tmp_path / f"{name}.svg", logs=logs)
+    drawn = {path.stem: path.read_bytes() for path in tmp_path.iterdir()}
+    assert drawn["a"] == drawn["b"] != drawn["c"]
+
+
 def test_what_cannot_be_reached_is_drawn_without_arrows(tmp_path):
-    pytest.importorskip("matplotlib", reason="pip install 'seqlab[plot]'")
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
     with np.errstate(divide="ignore"):
         walk = explain_viterbi(np.log([[0.2, 0.4], [0.0, 0.0]]), np.log(np.eye(2)), np.log([1.0, 0.0]))
     pictures.draw_trellis(walk, tmp_path / "never.svg")
@@ -168,7 +210,7 @@ def test_two_way_edges_lie_apart():
 
 
 def test_bad_lattices(tmp_path):
-    pytest.importorskip("matplotlib", reason="pip install 'seqlab[plot]'")
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
     with pytest.raises(ShapeError, match="names must hold"):
         pictures.draw_lattice([[[1, 2]]], tmp_path / "a.svg", names=["ab", "c"])
     with pytest.raises(ShapeError, match=r"start must have shape \(1,\)"):

@@ -62,7 +62,7 @@ class TaggerRecipe:
         self._parts = {part: self._encode(part) for part in PARTS}
         notes = [*self.corpus.notes, f"{len(self.labels)} tags, {len(self.vocabulary)} characters"]
         if not can_draw():
-            notes.append("no figures: pip install 'seqlab[plot]' to have them")
+            notes.append("no figures: pip install matplotlib to have them")
         return notes
 
     def build(self) -> torch.nn.Module:

@@ -7,7 +7,7 @@ import pytest
 
 from seqlab.train.events import Events
 
-pytest.importorskip("tensorboard", reason="events need tensorboard: pip install 'seqlab[tensorboard]'")
+pytest.importorskip("tensorboard", reason="events need tensorboard: pip install tensorboard")
 
 
 def test_a_full_disk_is_one_note_and_no_stack_trace(tmp_path, monkeypatch, capfd):
