@@ -10,6 +10,8 @@ import torch
 
 __all__ = ["hardware", "medians"]
 
+TURN_S = 0.1
+
 
 def hardware() -> str:
     """Name the processor, and the versions that matter."""
@@ -23,12 +25,22 @@ def hardware() -> str:
 
 
 def medians(functions: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Return each function's median time in ms; the functions take turns, after one run each to warm up."""
+    """Return each function's median time of a run in ms.
+
+    The functions take turns, so that a busy machine slows all of them; a turn is as many runs as fit into `TURN_S`, one
+    at least. The first run of all, which compiles and fills caches, doesn't count.
+    """
     times: list[list[float]] = [[] for _ in functions]
-    for turn in range(repeats + 1):
+    for function in functions:
+        function()
+    for _ in range(repeats):
         for function, found in zip(functions, times, strict=True):
-            begin = time.perf_counter()
-            function()
-            if turn > 0:
-                found.append((time.perf_counter() - begin) * 1e3)
+            turn = time.perf_counter()
+            while True:
+                begin = time.perf_counter()
+                function()
+                end = time.perf_counter()
+                found.append((end - begin) * 1e3)
+                if end - turn > TURN_S:
+                    break
     return [statistics.median(found) for found in times]

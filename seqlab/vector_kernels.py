@@ -17,8 +17,10 @@ __all__ = [
     "add",
     "equal_bits",
     "fill",
+    "first_bit",
     "larger",
     "largest",
+    "last_bit",
     "load",
     "multiply",
     "multiply_add",
@@ -189,3 +191,24 @@ def not_below_bits(typing_context: Any, vector: Any, number: Any) -> Any:
         return builder.zext(builder.bitcast(wrong, ir.IntType(WIDTH)), ir.IntType(64))
 
     return types.int64(vector, vector.dtype), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def first_bit(typing_context: Any, bits: Any) -> Any:
+    """Return the number of the lowest bit that is set; of no meaning for 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def last_bit(typing_context: Any, bits: Any) -> Any:
+    """Return the number of the highest bit that is set; of no meaning for 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
+        return builder.sub(ir.Constant(ir.IntType(64), 63), zeros)
+
+    return types.int64(types.int64), generate

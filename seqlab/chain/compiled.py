@@ -124,6 +124,8 @@ class CompiledPosterior:
     Attributes:
         log_partition: (B,), float64.
         states: (T, B, K), float32 or float64, laid out as the emissions; 0 in the padding.
+        layout: of the emissions and the states.
+        scores: transitions (K, K), start (K,) and end (K,) in float64.
     """
 
     def __init__(
@@ -135,11 +137,13 @@ class CompiledPosterior:
         sizes = lengths.numpy()
         T, B, K = values.shape
         layout = Layout.of(values)
-        pairs, first, last = (part.detach().double().contiguous().numpy() for part in (transitions, start, end))
-        self._moves = Moves.of(pairs, first, last, layout.flat.dtype)
+        scores = tuple(part.detach().double().contiguous().numpy() for part in (transitions, start, end))
+        self.layout, self.scores = layout, scores
+        self._moves = Moves.of(*scores, layout.flat.dtype)
         total, P = int(sizes.sum()), self._moves.move.shape[1]
         self.states = torch.empty_like(values) if total == T * B else torch.zeros_like(values)
-        self._prefix, self._ahead = torch.empty((total, P), dtype=dtype), torch.empty((total, P), dtype=dtype)
+        # In one piece: a C library that gives memory back when much of it is free does so less often.
+        self._prefix, self._ahead = torch.empty((2, total, P), dtype=dtype)
         self._lengths, lines = lengths, np.cumsum(sizes) - sizes
         log_z, unsafe = np.empty(B), np.empty(B, np.bool_)
         kernels.run(
@@ -296,10 +300,13 @@ def packed_viterbi(
 
     K, first = scores.shape[1], np.cumsum(sizes) - sizes
     steps = int(sizes.sum())
-    shown = np.empty(0, np.int64) if symbols is None else symbols
+    shown, stride, wide = np.empty(0, np.int64), K, K - K % WIDTH
+    if symbols is not None:
+        shown, scores = symbols, padded(scores, scores.dtype)
+        stride = wide = scores.shape[1]
     states, best = np.empty(steps, np.int64), np.empty(sizes.size)
     kernels.run(
-        best_paths, sizes.size, steps * (K + 8) * K, scores.reshape(-1), first * K, K, shown, first, sizes,
+        best_paths, sizes.size, steps * (K + 8) * K, scores.reshape(-1), first * K, stride, wide, shown, first, sizes,
         *viterbi_moves(transitions, start, end), last_wins, states, first, 1, best,
     )  # fmt: skip
     if np.isnan(best).any():

@@ -238,10 +238,9 @@ class _LogLikelihood(torch.autograd.Function):
         found = CompiledPosterior(values, transitions, start, end, lengths, dtype)
         (T, B, K), sizes, paths = values.shape, lengths.numpy(), Layout.of(tags.unsqueeze(2))
         score = np.empty(B)
-        parts = (part.detach().double().contiguous().numpy() for part in (transitions, start, end))
         states = Layout.of(found.states if any(ctx.needs_input_grad) else found.states[:0]).flat
         work = 200.0 * tags.numel()  # its memory lies far apart
-        kernels.run(path_scores, B, work, *Layout.of(values), sizes, *paths, *parts, states, score)
+        kernels.run(path_scores, B, work, *found.layout, sizes, *paths, *found.scores, states, score)
         if np.isnan(score).any():
             check_tags(tags, lengths, T, K)
         ctx.dtypes = [part.dtype for part in (emissions, transitions, start, end)]

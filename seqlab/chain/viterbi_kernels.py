@@ -1,8 +1,8 @@
 """The best path, compiled: see `seqlab.chain.viterbi` for the recursion.
 
 Only the δ are kept, no back-pointers: a path's predecessor is found again where the path is read backwards, one
-argmax over K numbers a step. Each step's largest δ is taken off the next step's, so that float32 stays exact over
-thousands of steps; the path's score is summed again in float64.
+argmax over K numbers a step. Every few steps the largest δ is taken off the next ones, so that float32 stays exact
+over thousands of steps; the path's score is summed again in float64.
 """
 
 from typing import Any
@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 
 from seqlab.kernels import inlined, jit
-from seqlab.vector_kernels import WIDTH, add, equal_bits, fill, larger, largest, load, not_below_bits, store
+from seqlab.vector_kernels import (
+    WIDTH,
+    add,
+    equal_bits,
+    fill,
+    first_bit,
+    larger,
+    largest,
+    last_bit,
+    load,
+    not_below_bits,
+    store,
+)
 
 __all__ = ["best_paths"]
 
@@ -66,34 +78,22 @@ def _best(values: Any, at: int, added: Any, line: int, K: int, P: int, last_wins
     top = add(load(values, at), load(added, line))
     for n in range(WIDTH, P, WIDTH):
         top = larger(add(load(values, at + n), load(added, line + n)), top)
-    best, found = largest(top), 0
-    if best == -np.inf:
+    best, n, step = largest(top), 0, WIDTH
+    if not best > -np.inf:  # nothing is allowed, or not a number
         return K - 1 if last_wins else 0
     if last_wins:
-        n = P - WIDTH
+        n, step = P - WIDTH, -WIDTH
+    bits = equal_bits(add(load(values, at + n), load(added, line + n)), best)
+    while bits == 0 and 0 <= n + step < P:
+        n += step
         bits = equal_bits(add(load(values, at + n), load(added, line + n)), best)
-        while bits == 0 and n > 0:
-            n -= WIDTH
-            bits = equal_bits(add(load(values, at + n), load(added, line + n)), best)
-        found = n
-        while bits > 1:
-            bits, found = bits >> 1, found + 1
-    else:
-        n = 0
-        bits = equal_bits(add(load(values, at), load(added, line)), best)
-        while bits == 0 and n < P - WIDTH:
-            n += WIDTH
-            bits = equal_bits(add(load(values, at + n), load(added, line + n)), best)
-        found = n
-        while bits > 0 and bits & 1 == 0:
-            bits, found = bits >> 1, found + 1
-    return found
+    return n + (last_bit(bits) if last_wins else first_bit(bits))
 
 
 @jit
 def best_paths(
-    begin: int, stop: int, scores: Any, first: Any, stride: int, shown: Any, shown_first: Any, lengths: Any, moves: Any,
-    into: Any, start: Any, end: Any, last_wins: bool, out: Any, out_first: Any, out_stride: int, best: Any,
+    begin: int, stop: int, scores: Any, first: Any, stride: int, wide: int, shown: Any, shown_first: Any,
+    lengths: Any, moves: Any, into: Any, start: Any, end: Any, last_wins: bool, out: Any, out_first: Any, out_stride: int, best: Any,
 ) -> None:  # fmt: skip
     """Find the best path of the rows begin … stop − 1.
 
@@ -103,6 +103,7 @@ def best_paths(
         scores: emissions, flat.
         first: (B,), where each row's first step begins in `scores`; of no meaning with `shown`.
         stride: numbers from one step of a row to the next.
+        wide: how many numbers of a step to read in eights: P if steps are padded, else K less K % 8.
         shown: (N,), the line of `scores` that each step shows, or empty: the steps follow each other.
         shown_first: (B,), each row's first entry in `shown`.
         lengths: (B,).
@@ -117,7 +118,7 @@ def best_paths(
         best: (B,), float64, receives the paths' scores, 0 for an empty row, NaN where a score is NaN or +inf.
     """
     P, longest, zero, infinite = start.size, 1, start.dtype.type(0), start.dtype.type(np.inf)
-    K = moves.size // P
+    K, every = moves.size // P, 2 if start.itemsize == 4 else 16
     for b in range(begin, stop):
         longest = max(longest, lengths[b])
     deltas = np.empty(longest * P, moves.dtype)
@@ -135,18 +136,20 @@ def best_paths(
                     store(deltas, n, load(start, n))
             else:
                 _relax(deltas, now - P, moves, K, P, now)
-            for n in range(0, K - WIDTH + 1, WIDTH):
+            for n in range(0, wide, WIDTH):
                 emitted = load(scores, at + n)
                 wrong |= not_below_bits(emitted, infinite)
                 store(deltas, now + n, add(load(deltas, now + n), add(emitted, fill(-top))))
-            for n in range(K - K % WIDTH, K):
+            for n in range(wide, K):
                 wrong |= not scores[at + n] < infinite
                 deltas[now + n] += scores[at + n] - top
-            tops = load(deltas, now)
-            for n in range(WIDTH, P, WIDTH):
-                tops = larger(load(deltas, now + n), tops)
-            top = largest(tops)
-            top = top if top > -infinite else zero
+            top = zero
+            if t % every == 0:
+                tops = load(deltas, now)
+                for n in range(WIDTH, P, WIDTH):
+                    tops = larger(load(deltas, now + n), tops)
+                top = largest(tops)
+                top = top if top > -infinite else zero
         tag = _best(deltas, (L - 1) * P, end, 0, K, P, False)
         total = np.float64(end[tag])
         for t in range(L - 1, -1, -1):

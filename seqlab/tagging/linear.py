@@ -58,7 +58,7 @@ class LinearSettings:
     num_memories: int = 6
     epsilon: float = 1e-5
     period: int = 10
-    delta: float = 1e-5
+    delta: float = 1e-6
     min_freq: float = 0.0
     all_possible_states: bool = True
     all_possible_transitions: bool = True

@@ -119,12 +119,13 @@ def test_vectors(dtype):
         v.store(out, 24, v.larger(left, right))
         v.store(out, 32, v.fill(x[2]))
         bits = v.equal_bits(right, y[5]), v.not_below_bits(right, y[2])
-        return v.total(left), v.largest(left), bits
+        return v.total(left), v.largest(left), bits, (v.first_bit(0b101000), v.last_bit(0b101000))
 
     draw = np.random.default_rng(0)
     x, y, out = draw.normal(size=9).astype(dtype), draw.normal(size=8).astype(dtype), np.empty(40, dtype)
     y[6] = np.nan
-    total, largest, (equal, not_below) = compute(x, y, out)
+    total, largest, (equal, not_below), places = compute(x, y, out)
+    assert places == (3, 5)
     expected = [x[1:] + y, x[1:] * y, x[1:] + y[3] * y, np.where(x[1:] > y, x[1:], y), np.full(8, x[2])]
     np.testing.assert_allclose(out.reshape(5, 8), expected, rtol=1e-6)
     assert total == pytest.approx(x[1:].sum(), rel=1e-5)
