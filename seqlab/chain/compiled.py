@@ -137,9 +137,9 @@ class CompiledPosterior:
         sizes = lengths.numpy()
         T, B, K = values.shape
         layout = Layout.of(values)
-        scores = tuple(part.detach().double().contiguous().numpy() for part in (transitions, start, end))
-        self.layout, self.scores = layout, scores
-        self._moves = Moves.of(*scores, layout.flat.dtype)
+        pairs, first, last = (part.detach().double().contiguous().numpy() for part in (transitions, start, end))
+        self.layout, self.scores = layout, (pairs, first, last)
+        self._moves = Moves.of(pairs, first, last, layout.flat.dtype)
         total, P = int(sizes.sum()), self._moves.move.shape[1]
         self.states = torch.empty_like(values) if total == T * B else torch.zeros_like(values)
         # In one piece: a C library that gives memory back when much of it is free does so less often.

@@ -73,7 +73,7 @@ def _relax(delta: Any, before: int, moves: Any, K: int, P: int, now: int) -> Non
 
 
 @inlined
-def _best(values: Any, at: int, added: Any, line: int, K: int, P: int, last_wins: bool) -> int:
+def _best(values: Any, at: int, added: Any, line: int, K: int, P: int, last_wins: bool) -> Any:
     """Return the first, or the last, index of the largest values[at + i] + added[line + i]; both end in −inf."""
     top = add(load(values, at), load(added, line))
     for n in range(WIDTH, P, WIDTH):
@@ -93,7 +93,8 @@ def _best(values: Any, at: int, added: Any, line: int, K: int, P: int, last_wins
 @jit
 def best_paths(
     begin: int, stop: int, scores: Any, first: Any, stride: int, wide: int, shown: Any, shown_first: Any,
-    lengths: Any, moves: Any, into: Any, start: Any, end: Any, last_wins: bool, out: Any, out_first: Any, out_stride: int, best: Any,
+    lengths: Any, moves: Any, into: Any, start: Any, end: Any, last_wins: bool, out: Any, out_first: Any,
+    out_stride: int, best: Any,
 ) -> None:  # fmt: skip
     """Find the best path of the rows begin … stop − 1.
 

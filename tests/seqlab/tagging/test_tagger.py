@@ -367,7 +367,7 @@ def test_a_card_that_is_no_json_object(trained, tmp_path, monkeypatch, text):
 def test_numbers_that_numpy_lacks(tmp_path, dtype):
     save_torch_file({"states": torch.zeros(3).to(dtype)}, tmp_path / "t", {"format": "seqlab-tagger", "version": "1"})
     # Where ml_dtypes is installed numpy can read bfloat16, and the missing checksum is what tells.
-    with pytest.raises(CheckpointError, match="cannot be read as a tagger|is damaged"):
+    with pytest.raises(CheckpointError, match=r"cannot be read as a tagger|is damaged"):
         Tagger.load(tmp_path / "t")
 
 
