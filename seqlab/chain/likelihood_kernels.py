@@ -38,14 +38,22 @@ def path_scores(
 
 @jit
 def path_counts(
-    begin: int, stop: int, lengths: Any, tags: Any, tag_first: Any, tag_stride: int, weights: Any, pairs: Any
-) -> None:
-    """Add each row's weight to its path's moves: pairs (K, K)."""
+    begin: int, stop: int, gradients: Any, first: Any, stride: int, lengths: Any, tags: Any, tag_first: Any,
+    tag_stride: int, weights: Any, pairs: Any, start: Any, end: Any,
+) -> None:  # fmt: skip
+    """Add each row's weight to its path's moves, pairs (K, K), and its outer steps' gradients to start and end, (K,).
+
+    `gradients` are those by the emissions, laid out as `scores` in `path_scores`.
+    """
     for b in range(begin, stop):
-        if lengths[b] == 0:
+        L = lengths[b]
+        if L == 0:
             continue
         before = tags[tag_first[b]]
-        for t in range(1, lengths[b]):
+        for t in range(1, L):
             tag = tags[tag_first[b] + t * tag_stride]
             pairs[before, tag] += weights[b]
             before = tag
+        for j in range(start.size):
+            start[j] += gradients[first[b] + j]
+            end[j] += gradients[first[b] + (L - 1) * stride + j]

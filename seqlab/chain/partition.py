@@ -251,12 +251,15 @@ class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from seqlab.chain.compiled import Layout
         from seqlab.chain.likelihood_kernels import path_counts
 
-        found, lengths = ctx.found, ctx.lengths  # its states are γ − 1{y_t = j} by now
-        by_state, moves, by_start, by_end = partition_gradients(found, lengths, -grad)
-        paths = (*ctx.paths, grad.double().contiguous().numpy(), moves.numpy())
-        path_counts(0, lengths.numel(), lengths.numpy(), *paths)
+        found, lengths = ctx.found, ctx.lengths
+        by_state, moves = found.weighted_states(-grad), found.moves(-grad)  # its states are γ − 1{y_t = j} by now
+        by_start, by_end = torch.zeros((2, by_state.size(2)), dtype=torch.float64)
+        weights, sums = grad.double().contiguous().numpy(), (part.numpy() for part in (moves, by_start, by_end))
+        rows = (*Layout.of(by_state), lengths.numpy(), *ctx.paths, weights, *sums)
+        path_counts(0, lengths.numel(), *rows)
         grads = (by_state, moves, by_start, by_end)
         d_emissions, *d_moves = (g.to(d) for g, d in zip(grads, ctx.dtypes, strict=True))
         return d_emissions, None, *d_moves, None

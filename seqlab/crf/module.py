@@ -164,6 +164,8 @@ class CRF(TransitionModule):
             return self._decode_nbest(emissions, mask, nbest)
         best, lengths = self._viterbi(emissions, mask)
         rows: list[list[int]] = best.tags.T.tolist()
+        if mask is None:
+            return rows
         return [tags[:length] for tags, length in zip(rows, lengths.tolist(), strict=True)]
 
     def best_paths(self, emissions: Tensor, mask: Tensor | None = None) -> chain.BestPath:
