@@ -64,9 +64,14 @@ def laid_out(values: Tensor, dtype: torch.dtype) -> Tensor:
 def padded(values: Floats, dtype: Any, padding: float = 0.0) -> Floats:
     """Pad the last dimension to a whole number of vectors."""
     width = -(-values.shape[-1] // WIDTH) * WIDTH
-    wide = np.full((*values.shape[:-1], width), padding, dtype)
-    wide[..., : values.shape[-1]] = values
+    wide = aligned((*values.shape[:-1], width), dtype)
+    wide[..., : values.shape[-1]], wide[..., values.shape[-1] :] = values, padding
     return wide
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Floats:
+    """Return zeros that begin at a multiple of 64 bytes, as torch's memory does, so that no vector crosses a line."""
+    return torch.zeros(shape, dtype=torch.float32 if np.dtype(dtype) == np.float32 else torch.float64).numpy()
 
 
 def viterbi_moves(transitions: Floats, start: Floats, end: Floats) -> tuple[Floats, Floats, Floats, Floats]:
@@ -103,7 +108,7 @@ class Moves(NamedTuple):
 
         K, P = len(start), -(-len(start) // WIDTH) * WIDTH
         matrix, tops = np.empty((K, K)), np.empty(3)
-        move, back, (first, last) = np.zeros((K, P), dtype), np.zeros((K, P), dtype), np.zeros((2, P), dtype)
+        move, back, first, last = (aligned(shape, dtype) for shape in ((K, P), (K, P), (P,), (P,)))
         exponentiate(transitions, start, end, matrix, move, back, first, last, tops)
         settings = np.array(SETTINGS[np.dtype(dtype)], dtype)
         return cls(matrix, move, back, first, last, settings, float(tops[0]), float(tops[1] + tops[2]))
@@ -219,7 +224,7 @@ def _outer_sums(before: Floats, after: Floats) -> Floats:
     from seqlab.chain.outer_kernels import outer_sums
 
     (steps, P), blocks = before.shape, -(-len(before) // BLOCK_ROWS)
-    joint = np.zeros((blocks, P, P), before.dtype)
+    joint = aligned((blocks, P, P), before.dtype)
     flat = (part.reshape(-1) for part in (before, after, joint))
     kernels.run(outer_sums, blocks, 1.0 * steps * P * P, steps, P, BLOCK_ROWS, *flat)
     total: Floats = joint.sum(axis=0, dtype=np.float64)
