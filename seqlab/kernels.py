@@ -29,7 +29,7 @@ __all__ = ["enabled", "inlined", "jit", "run", "use_backend"]
 
 BACKENDS = ("auto", "numba", "torch", "triton")
 # To wake a helper takes about as long as this many multiply-adds.
-WORTH_A_THREAD = 1_000_000
+WORTH_A_THREAD = 2_000_000
 # Each thread's work comes in so many shares, and who is done first takes the next: a helper may come late.
 SHARES = 4
 
