@@ -23,6 +23,7 @@ __all__ = [
     "packed_posterior",
     "packed_viterbi",
     "viterbi_moves",
+    "viterbi_work",
 ]
 
 Floats = NDArray[Any]
@@ -61,11 +62,11 @@ def laid_out(values: Tensor, dtype: torch.dtype) -> Tensor:
     return values if dense else values.contiguous()
 
 
-def padded(values: Floats, dtype: Any, padding: float = 0.0) -> Floats:
-    """Pad the last dimension to a whole number of vectors."""
+def padded(values: Floats, dtype: Any) -> Floats:
+    """Pad the last dimension with zeros to a whole number of vectors."""
     width = -(-values.shape[-1] // WIDTH) * WIDTH
     wide = aligned((*values.shape[:-1], width), dtype)
-    wide[..., : values.shape[-1]], wide[..., values.shape[-1] :] = values, padding
+    wide[..., : values.shape[-1]] = values
     return wide
 
 
@@ -80,13 +81,21 @@ def viterbi_moves(transitions: Floats, start: Floats, end: Floats) -> tuple[Floa
     Raises:
         ShapeError: one holds NaN or +inf.
     """
-    for name, part in (("transitions", transitions), ("start", start), ("end", end)):
-        if not part.max() < np.inf:  # one pass: NaN survives the maximum
-            raise ShapeError(f"{name} must hold no NaN and no +inf, got {part.max()}")
-    moves, into, first, last = (
-        padded(part, part.dtype, -np.inf).reshape(-1) for part in (transitions, transitions.T, start, end)
-    )
+    from seqlab.chain.viterbi_kernels import pad_moves
+
+    K, P = len(start), -(-len(start) // WIDTH) * WIDTH
+    moves, into, first, last = (aligned((size,), transitions.dtype) for size in (K * P, K * P, P, P))
+    transitions, start, end = (np.ascontiguousarray(part) for part in (transitions, start, end))
+    if not pad_moves(transitions, start, end, P, moves, into, first, last):
+        for name, part in (("transitions", transitions), ("start", start), ("end", end)):
+            if not part.max() < np.inf:  # NaN survives the maximum
+                raise ShapeError(f"{name} must hold no NaN and no +inf, got {part.max()}")
     return moves, into, first, last
+
+
+def viterbi_work(steps: int, K: int) -> float:
+    """Return the work of `best_paths` in multiply-adds; reading the path back takes its share."""
+    return steps * (K + 24.0) * (K + 8.0)
 
 
 class Moves(NamedTuple):
@@ -311,8 +320,8 @@ def packed_viterbi(
         stride = wide = scores.shape[1]
     states, best = np.empty(steps, np.int64), np.empty(sizes.size)
     kernels.run(
-        best_paths, sizes.size, steps * (K + 8) * K, scores.reshape(-1), first * K, stride, wide, shown, first, sizes,
-        *viterbi_moves(transitions, start, end), last_wins, states, first, 1, best,
+        best_paths, sizes.size, viterbi_work(steps, K), scores.reshape(-1), first * K, stride, wide, shown, first,
+        sizes, *viterbi_moves(transitions, start, end), last_wins, states, first, 1, best,
     )  # fmt: skip
     if np.isnan(best).any():
         raise ShapeError(f"scores must not be NaN, got NaN in sequence {int(np.isnan(best).argmax())}")

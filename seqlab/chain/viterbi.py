@@ -95,7 +95,7 @@ def _compiled(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, dtype: torch.dtype
 ) -> BestPath:
     """Do the same by the kernel, in `dtype`."""
-    from seqlab.chain.compiled import WIDTH, Layout, laid_out, viterbi_moves
+    from seqlab.chain.compiled import WIDTH, Layout, laid_out, viterbi_moves, viterbi_work
     from seqlab.chain.viterbi_kernels import best_paths
 
     values, (T, B, K) = laid_out(emissions, dtype), emissions.shape
@@ -105,7 +105,7 @@ def _compiled(
     tags = torch.full((B, T), -1) if ragged else torch.empty((B, T), dtype=torch.int64)
     score, nothing = torch.empty(B, dtype=torch.float64), np.empty(0, np.int64)
     kernels.run(
-        best_paths, B, T * B * (K + 8) * K, *layout, K - K % WIDTH, nothing, layout.first, lengths.numpy(),
+        best_paths, B, viterbi_work(T * B, K), *layout, K - K % WIDTH, nothing, layout.first, lengths.numpy(),
         *viterbi_moves(*scores), False, tags.numpy().reshape(-1), np.arange(B) * T, 1, score.numpy(),
     )  # fmt: skip
     _refuse_infinite(score, emissions, lengths)

@@ -24,7 +24,7 @@ from seqlab.vector_kernels import (
     store,
 )
 
-__all__ = ["best_paths"]
+__all__ = ["best_paths", "pad_moves"]
 
 
 @inlined
@@ -88,6 +88,25 @@ def _best(values: Any, at: int, added: Any, line: int, K: int, P: int, last_wins
         n += step
         bits = equal_bits(add(load(values, at + n), load(added, line + n)), best)
     return n + (last_bit(bits) if last_wins else first_bit(bits))
+
+
+@jit
+def pad_moves(
+    transitions: Any, start: Any, end: Any, P: int, moves: Any, into: Any, first: Any, last: Any
+) -> bool:  # fmt: skip
+    """Fill what `best_paths` takes, (K · P,) and (P,), from (K, K) and (K,); return whether all scores are below +inf.
+
+    The padding is −inf.
+    """
+    K, below = len(start), True
+    moves[:], into[:], first[:], last[:] = -np.inf, -np.inf, -np.inf, -np.inf
+    for i in range(K):
+        first[i], last[i] = start[i], end[i]
+        below = below and start[i] < np.inf and end[i] < np.inf
+        for j in range(K):
+            moves[i * P + j], into[j * P + i] = transitions[i, j], transitions[i, j]
+            below = below and transitions[i, j] < np.inf
+    return below
 
 
 @jit
